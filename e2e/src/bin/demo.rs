@@ -1,0 +1,328 @@
+//! `make demo`: two real Kafka clusters, Sluice in front of them, stock clients at work, and a live topic that moves to
+//! the other cluster and back. Ends with a verdict over everything that the clients saw.
+
+#![allow(clippy::print_stdout, reason = "a program for people: its output is its purpose")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use serde::Serialize;
+use sluice_crds::TopicRouteStatus;
+use sluice_crds::topic_route::Phase;
+use sluice_e2e::history::{Anomaly, Recorder, Verdict};
+use sluice_e2e::kafka::KAFKA_4;
+use sluice_e2e::load::{Finished, Load, LoadSpec, MoveReport};
+use sluice_e2e::stage::{CLUSTERS, StageSpec, logs_with};
+
+/// Moves a live topic between two real Kafka clusters under load, and back, and checks what every client saw.
+#[derive(Debug, Parser)]
+#[command(name = "demo", version)]
+struct Args {
+    /// Records per second, over all producers
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=50_000))]
+    rate: u32,
+    /// Partitions of the topic
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=64))]
+    partitions: i32,
+    /// How often the topic moves: to the other cluster and back by turns
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=100))]
+    moves: u32,
+    /// Seconds of load before, between and after the moves
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Kafka of the home cluster, east
+    #[arg(long, env = "KAFKA_A", default_value = KAFKA_4)]
+    kafka_a: String,
+    /// Kafka of the other cluster, west
+    #[arg(long, env = "KAFKA_B", default_value = KAFKA_4)]
+    kafka_b: String,
+    /// Brokers per cluster
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3))]
+    brokers: u8,
+    /// First three numbers of the loopback addresses to use
+    #[arg(long, default_value = "127.0.1")]
+    subnet: String,
+    /// Bootstrap port through Sluice; it and the next 110 are used on every node's address
+    #[arg(long, env = "PORT", default_value_t = 9092)]
+    port: u16,
+    /// Write the result as JSON to this file
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Without Sluice and without moves: how the same clients fare on the home cluster itself
+    #[arg(long, hide = true)]
+    direct: bool,
+}
+
+const TOPIC: &str = "orders";
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "warn,sluice_e2e=info,librdkafka=off".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    stop_on_interrupt();
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            println!("\nThe demo could not be finished: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Ctrl-C ends what we started, then us.
+fn stop_on_interrupt() {
+    std::thread::spawn(|| {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            sluice_e2e::process::stop_all();
+            std::process::exit(130);
+        }
+    });
+}
+
+fn run(args: &Args) -> Result<bool> {
+    let begin = Instant::now();
+    let moves = if args.direct { 0 } else { args.moves };
+    let mut spec = StageSpec::new("demo", &args.subnet, args.port)?;
+    spec.brokers = usize::from(args.brokers);
+    spec.versions = [args.kafka_a.clone(), args.kafka_b.clone()];
+    if args.direct {
+        spec.mesh = false;
+        spec.clusters = 1;
+    }
+    let folder = spec.folder.clone();
+    println!("Sluice demo: the topic `{TOPIC}` moves between two Kafka clusters while clients write and read it.\n");
+    println!("Setting the stage (logs in {})", folder.display());
+    let mut stage = spec.start(|line| println!("  {line}"))?;
+    stage.create_topic(TOPIC, args.partitions)?;
+    println!("  topic {TOPIC}: {} partitions, created through {}", args.partitions, stage.bootstrap());
+
+    println!("\nClients: 2 librdkafka producers (idempotent), 1 Java VerifiableProducer (acks=all, idempotent),");
+    println!("         a group of 2 consumers that commit, a raw watcher of watermarks and epochs");
+    let mut load_spec = LoadSpec::new(TOPIC, args.partitions, args.rate);
+    load_spec.history = Some(folder.join("history.jsonl"));
+    let mut load = Load::start(load_spec, &stage)?;
+    let ticker = Ticker::start(load.recorder(), begin);
+    load.wait_flowing(Duration::from_secs(40))?;
+    rest(args.seconds);
+    let mut reports = Vec::new();
+    for number in 0..moves {
+        let to = CLUSTERS[usize::from(number % 2 == 0)];
+        println!("\n  kubectl apply: TopicRoute {TOPIC} -> {to}");
+        let watch = Instant::now();
+        let mut last = None;
+        let report = load.move_to(&mut stage, to, Duration::from_secs(60), |status| show(watch, &mut last, status))?;
+        println!("  {}\n", one_line(&report));
+        reports.push(report);
+        if number == 0 {
+            load.start_fresh_reader();
+        }
+        rest(args.seconds);
+    }
+    if moves == 0 {
+        rest(args.seconds);
+    }
+    ticker.stop();
+    println!("\nThe end of the load");
+    let finished = load.finish(&stage, &mut reports, |line| println!("  {line}"))?;
+    let panics = logs_with(&folder.join("logs"), &["panicked at"]);
+    stage.end();
+    let good = finished.is_good() && panics.is_empty() && reports.len() == usize::try_from(moves)?;
+    print_verdict(&finished, &reports, &panics, begin.elapsed());
+    println!("\n{}", if good { "ALL RIGHT" } else { "NOT RIGHT: see above" });
+    if let Some(file) = &args.report {
+        write_report(file, args, &finished, &reports, good)?;
+    }
+    Ok(good)
+}
+
+fn rest(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+
+/// A line for each new phase.
+fn show(watch: Instant, last: &mut Option<Phase>, status: &TopicRouteStatus) {
+    if status.phase == *last {
+        return;
+    }
+    *last = status.phase;
+    let Some(phase) = status.phase else { return };
+    let words = match phase {
+        Phase::Pending => "waits for its turn",
+        Phase::Preparing => "checks run, the target is created, still closed",
+        Phase::Fencing => "proxies hold new writes",
+        Phase::Sealing => "the old cluster itself refuses writes; its log ends are read",
+        Phase::Recording => "the cut goes to the ledgers",
+        Phase::Switching => "the new cluster opens, proxies follow",
+        Phase::Completed => "the topic lives there",
+    };
+    println!("  {:>7.3} s  {:<10} {words}", watch.elapsed().as_secs_f64(), phase.as_str());
+}
+
+fn one_line(report: &MoveReport) -> String {
+    let pause = report.pause_millis.map_or_else(|| "unknown".to_owned(), |millis| format!("{millis} ms"));
+    format!("{} -> {} after {} ms, pause of writes {pause}", report.from, report.to, report.total_millis)
+}
+
+/// Prints running totals each second.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Ticker {
+    fn start(recorder: &Arc<Recorder>, begin: Instant) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (token, recorder) = (Arc::clone(&stop), Arc::clone(recorder));
+        let thread = std::thread::spawn(move || {
+            let mut before = recorder.counts();
+            while !token.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_secs(1));
+                let now = recorder.counts();
+                println!(
+                    "  [{:>3} s] acknowledged {:>7} (+{:>5}/s)  not acknowledged {}  group read {:>7}  commits {:>5}  others read {}",
+                    begin.elapsed().as_secs(),
+                    now.acknowledged,
+                    now.acknowledged - before.acknowledged,
+                    now.not_acknowledged,
+                    now.group_read,
+                    now.commits,
+                    now.read,
+                );
+                before = now;
+            }
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Nothing to lose but a line of output.
+        let _ = self.thread.join();
+    }
+}
+
+/// The verdict's rows: name, the anomalies that count to it.
+const ROWS: [(&str, &[Anomaly]); 8] = [
+    ("lost", &[Anomaly::LostWrite, Anomaly::Unseen]),
+    ("duplicated", &[Anomaly::Duplicate]),
+    ("out of order", &[Anomaly::OutOfOrder, Anomaly::LateOffset, Anomaly::ReadBackwards]),
+    ("offset breaks", &[
+        Anomaly::OffsetBreak,
+        Anomaly::Hole,
+        Anomaly::ReadSkip,
+        Anomaly::InconsistentOffset,
+        Anomaly::SplitBrain,
+        Anomaly::GhostWrite,
+        Anomaly::UnknownValue,
+    ]),
+    ("watermarks, epochs fell", &[Anomaly::WatermarkRegress, Anomaly::EpochRegress]),
+    ("group positions wrong", &[
+        Anomaly::CommitTooFar,
+        Anomaly::GroupDrift,
+        Anomaly::GroupSkip,
+        Anomaly::GroupRewind,
+    ]),
+    ("clients in trouble", &[Anomaly::ProducerState, Anomaly::FatalError]),
+    ("stuck", &[Anomaly::Stuck]),
+];
+
+fn row(name: &str, value: impl std::fmt::Display) {
+    println!("  {name:<26} {value:>10}");
+}
+
+fn print_verdict(
+    finished: &Finished,
+    moves: &[MoveReport],
+    panics: &[(PathBuf, String)],
+    took: Duration,
+) {
+    let verdict = &finished.verdict;
+    println!("\nVerdict");
+    row("records sent", verdict.sent);
+    row("acknowledged", verdict.acknowledged);
+    row("read", verdict.read);
+    for (name, anomalies) in ROWS {
+        row(name, sum(verdict, anomalies));
+    }
+    println!("\nMoves (milliseconds; the client's gap is the longest time without an acknowledgement on a partition)");
+    println!(
+        "  {:<16} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}   {:>10} {:>10}",
+        "", "total", "pause", "fence", "seal", "record", "switch", "gap median", "gap worst"
+    );
+    for report in moves {
+        let part = |value: Option<i64>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
+        let parts = report.parts_millis;
+        println!(
+            "  {:<16} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}   {:>10.1} {:>10.1}",
+            format!("{} -> {}", report.from, report.to),
+            report.total_millis,
+            part(report.pause_millis),
+            part(parts.map(|p| p[0])),
+            part(parts.map(|p| p[1])),
+            part(parts.map(|p| p[2])),
+            part(parts.map(|p| p[3])),
+            report.client_gap_median_millis,
+            report.client_gap_worst_millis,
+        );
+    }
+    println!("  took {:.0} s; load of the machine {}", took.as_secs_f32(), load_average());
+    if !verdict.is_good() {
+        println!("\n{verdict}");
+    }
+    for error in &finished.errors {
+        println!("  client: {error}");
+    }
+    for (file, line) in panics {
+        println!("  {}: {line}", file.display());
+    }
+}
+
+fn sum(verdict: &Verdict, anomalies: &[Anomaly]) -> u64 {
+    anomalies.iter().map(|anomaly| verdict.count(*anomaly)).sum()
+}
+
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("{} on {cores} cores", text.split(' ').take(3).collect::<Vec<_>>().join(" "))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReportFile<'a> {
+    good: bool,
+    kafka: [&'a str; 2],
+    partitions: i32,
+    rate: u32,
+    machine_load: String,
+    moves: &'a [MoveReport],
+    verdict: &'a Verdict,
+    client_errors: &'a [String],
+}
+
+fn write_report(file: &PathBuf, args: &Args, finished: &Finished, moves: &[MoveReport], good: bool) -> Result<()> {
+    let report = ReportFile {
+        good,
+        kafka: [&args.kafka_a, &args.kafka_b],
+        partitions: args.partitions,
+        rate: args.rate,
+        machine_load: load_average(),
+        moves,
+        verdict: &finished.verdict,
+        client_errors: &finished.errors,
+    };
+    let text = serde_json::to_string_pretty(&report).context("the report as JSON")?;
+    ensure!(file.file_name().is_some(), "--report names no file");
+    std::fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))
+}

@@ -1,0 +1,185 @@
+//! The librdkafka producer: idempotent unless told otherwise, unique values, a steady rate.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+
+use super::Worker;
+use crate::history::{Event, Name, Outcome, Recorder, What};
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub struct ProducerSpec {
+    /// Name, and first half of every value.
+    pub name: String,
+    /// Bootstrap addresses.
+    pub bootstrap: String,
+    /// Topic.
+    pub topic: String,
+    /// Records per second.
+    pub rate: u32,
+    /// Ends by itself after so many.
+    pub limit: u64,
+    /// Bytes of padding behind each key's number, so that batches have some size.
+    pub key_bytes: usize,
+    /// Client settings that replace the ones below.
+    pub settings: Vec<(String, String)>,
+}
+
+impl ProducerSpec {
+    /// An idempotent producer.
+    pub fn new(name: &str, bootstrap: &str, topic: &str, rate: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            bootstrap: bootstrap.to_owned(),
+            topic: topic.to_owned(),
+            rate,
+            limit: 10_000_000,
+            key_bytes: 64,
+            settings: Vec::new(),
+        }
+    }
+
+    /// Sets a client setting.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it; when stopped it waits until every record is acknowledged or has failed.
+    pub fn start(self, recorder: &Arc<Recorder>) -> Worker {
+        let recorder = Arc::clone(recorder);
+        let name = self.name.clone();
+        Worker::start(&name, move |stop| {
+            let context = Report { process: self.name.as_str().into(), topic: self.topic.as_str().into(), recorder };
+            let producer = create(&self, context)?;
+            let begin = Instant::now();
+            let mut sent: u64 = 0;
+            while !stop.is_set() && sent < self.limit {
+                let due = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX) * u64::from(self.rate) / 1000;
+                while sent < due.min(self.limit) && !stop.is_set() {
+                    if !send(&self, &producer, sent)? {
+                        break;
+                    }
+                    sent += 1;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            producer.flush(Duration::from_secs(90)).context("waiting for the last acknowledgements")?;
+            Ok(())
+        })
+    }
+}
+
+fn create(spec: &ProducerSpec, context: Report) -> Result<ThreadedProducer<Report>> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &spec.bootstrap)
+        .set("client.id", &spec.name)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5")
+        .set("message.timeout.ms", "80000")
+        .set("queue.buffering.max.messages", "200000")
+        .set_log_level(RDKafkaLogLevel::Error);
+    for (key, value) in &spec.settings {
+        config.set(key, value);
+    }
+    config.create_with_context(context).context("create the producer")
+}
+
+/// False when the client's own queue is full.
+fn send(spec: &ProducerSpec, producer: &ThreadedProducer<Report>, sequence: u64) -> Result<bool> {
+    let value = format!("{}:{sequence}", spec.name);
+    let key = format!("{:0width$}", sequence % 997, width = spec.key_bytes);
+    let sent = Box::new(Sent { value: value.clone(), invoke: producer.context().recorder.clock().now() });
+    let record = BaseRecord::with_opaque_to(&spec.topic, sent).key(&key).payload(&value);
+    match producer.send(record) {
+        Ok(()) => Ok(true),
+        Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
+        Err((error, record)) => {
+            let context = producer.context();
+            context.record(*record.delivery_opaque, -1, None, Outcome::Fail, Some(name_of(&error)));
+            // A fatal error ends an idempotent producer: the history shows it.
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+                return Err(error).context("the producer gave up");
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// librdkafka's name of an error, or its words if it has none.
+pub(super) fn name_of(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
+}
+
+/// Whether a record with this error can't be in the log. Time-outs and lost connections leave it open.
+fn is_definite(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::InvalidTopic
+        )
+    )
+}
+
+struct Sent {
+    value: String,
+    invoke: u64,
+}
+
+/// Turns delivery reports into events.
+struct Report {
+    process: Name,
+    topic: Name,
+    recorder: Arc<Recorder>,
+}
+
+impl Report {
+    fn record(&self, sent: Sent, partition: i32, offset: Option<i64>, outcome: Outcome, error: Option<String>) {
+        self.recorder.record(Event {
+            process: self.process.clone(),
+            t_invoke: Some(sent.invoke),
+            t_complete: self.recorder.clock().now(),
+            what: What::Send { topic: self.topic.clone(), partition, value: sent.value, offset, outcome, error },
+        });
+    }
+}
+
+impl ClientContext for Report {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let fatal = error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal);
+        let what = What::Error { code: name_of(&error), fatal, text: reason.to_owned() };
+        self.recorder.now(&self.process, what);
+    }
+}
+
+impl ProducerContext for Report {
+    type DeliveryOpaque = Box<Sent>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
+        match result {
+            Ok(message) => {
+                // An acknowledgement without an offset is legal: the broker had the record already.
+                let offset = Some(message.offset()).filter(|offset| *offset >= 0);
+                self.record(*sent, message.partition(), offset, Outcome::Ok, None);
+            }
+            Err((error, message)) => {
+                let outcome = if is_definite(error) { Outcome::Fail } else { Outcome::Info };
+                self.record(*sent, message.partition(), None, outcome, Some(name_of(error)));
+            }
+        }
+    }
+}

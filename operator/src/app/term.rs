@@ -1,0 +1,417 @@
+//! One term: everything that is done for a mesh while its home cluster stays the same. Level-triggered: each round looks
+//! at everything there is and does what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sluice_mesh::ledger::Subject;
+use sluice_mesh::name::{ClusterName, TopicName};
+use sluice_net::ClientOptions;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::AppError;
+use super::topics::Topics;
+use crate::args::Args;
+use crate::clock;
+use crate::compile::Member;
+use crate::context::Context;
+use crate::identity;
+use crate::kafka_cluster::status;
+use crate::kafka_cluster::validate::{self, Membership};
+use crate::ledger::{Ledger, LedgerError};
+use crate::metrics::Metrics;
+use crate::observe::{Observations, Observer};
+use crate::placeholders;
+use crate::publish::{Parts, Publisher};
+use crate::reports::{self, Proxies};
+use crate::store::{Event, EventType, Kind, Reports, Resources, Store};
+use crate::topic_route;
+
+/// A round is done at least this often: reports grow old without a wake-up.
+const ROUND: Duration = Duration::from_secs(1);
+/// How long after a failure the ledger of a cluster is tried again.
+const LEDGER_RETRY: Duration = Duration::from_secs(2);
+/// How often the writer's epoch is used, so that brokers keep it (they forget it after a day by default).
+const RENEW: Duration = Duration::from_secs(3600);
+
+/// What came of opening a ledger.
+type Opened = (ClusterName, Result<Vec<String>, LedgerError>);
+
+/// A term.
+pub(super) struct Term {
+    context: Arc<Context>,
+    topics: Topics,
+    /// Ledgers being opened.
+    opening: JoinSet<Opened>,
+    opening_names: BTreeSet<ClusterName>,
+    /// Why a ledger could not be opened, and when.
+    ledger_troubles: BTreeMap<ClusterName, (String, Instant)>,
+    /// Ends the task that looks after placeholders.
+    placeholders: CancellationToken,
+    started: bool,
+    renewed: Instant,
+    /// What the topics' tasks have been woken for last.
+    seen_reports: Vec<(String, u64, u64, bool, bool)>,
+    told: BTreeMap<ClusterName, bool>,
+}
+
+impl Term {
+    pub(super) fn new(args: &Args, home: ClusterName, store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
+        let holder = format!("pid {} since {}", std::process::id(), clock::now());
+        let ledger = Ledger::new(&args.mesh, &holder, home.clone());
+        let options = ClientOptions {
+            client_id: format!("sluice-operator-{}", args.mesh),
+            request_timeout: args.request_timeout(),
+            ..ClientOptions::default()
+        };
+        let observer = Observer::new(options);
+        let publisher = Publisher::new(Parts {
+            mesh: args.mesh.clone(),
+            home: home.clone(),
+            store: Arc::clone(&store),
+            ledger: ledger.clone(),
+            metrics: Arc::clone(&metrics),
+            observations: observer.observations(),
+            reports: store.reports(),
+        });
+        let turns = usize::from(store.resources().borrow().settings.max_concurrent_moves.max(1));
+        let context = Arc::new(Context {
+            mesh: args.mesh.clone(),
+            home,
+            proxies: Proxies::new(store.reports()),
+            store,
+            ledger,
+            observer,
+            publisher,
+            metrics,
+            turns: Arc::new(Semaphore::new(turns)),
+        });
+        Self {
+            topics: Topics::new(Arc::clone(&context)),
+            context,
+            opening: JoinSet::new(),
+            opening_names: BTreeSet::new(),
+            ledger_troubles: BTreeMap::new(),
+            placeholders: CancellationToken::new(),
+            started: false,
+            renewed: Instant::now(),
+            seen_reports: Vec::new(),
+            told: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn context(&self) -> Arc<Context> {
+        Arc::clone(&self.context)
+    }
+
+    /// Works until told to stop, until another cluster is the home, or until another operator takes over.
+    pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), AppError> {
+        tracing::info!(home = %self.context.home, "the mesh has a home");
+        let mut resources = self.context.store.resources();
+        let mut reports = self.context.store.reports();
+        let mut observations = self.context.observer.observations();
+        let mut ledger = self.context.ledger.changes();
+        let fenced = self.context.ledger.fenced();
+        let ended = loop {
+            let seen = Arc::clone(&resources.borrow_and_update());
+            reports.mark_unchanged();
+            ledger.mark_unchanged();
+            let observed = Arc::clone(&observations.borrow_and_update());
+            let membership = validate::membership(&seen, &observed);
+            if membership.home.as_ref() != Some(&self.context.home) {
+                tracing::warn!(home = %self.context.home, "the mesh has another home now, or none");
+                break Ok(());
+            }
+            let begun = Instant::now();
+            let round = self.round(&seen, &observed, &membership).await;
+            self.context.metrics.reconciled("KafkaCluster", round.is_ok(), begun.elapsed());
+            if let Err(error @ LedgerError::Fenced { .. }) = round {
+                break Err(error.into());
+            }
+            tokio::select! {
+                _ = resources.changed() => self.topics.wake(),
+                _ = observations.changed() => self.topics.wake(),
+                _ = ledger.changed() => self.topics.wake(),
+                _ = reports.changed() => {}
+                Some(opened) = self.opening.join_next(), if !self.opening.is_empty() => self.note_opened(opened),
+                () = fenced.cancelled() => {
+                    break Err(LedgerError::Fenced { cluster: self.context.home.clone() }.into());
+                }
+                () = stop.cancelled() => break Ok(()),
+                () = tokio::time::sleep(ROUND) => {}
+            }
+        };
+        self.placeholders.cancel();
+        if !fenced.is_cancelled() {
+            self.topics.stop().await;
+        }
+        self.context.observer.set(&BTreeMap::new());
+        ended
+    }
+
+    /// Looks at everything once.
+    async fn round(
+        &mut self,
+        resources: &Resources,
+        observations: &Observations,
+        membership: &Membership,
+    ) -> Result<(), LedgerError> {
+        let watched = membership.members.iter().map(|member| (member.name.clone(), member.bootstrap_servers.clone()));
+        let mut watched: BTreeMap<ClusterName, Vec<String>> = watched.collect();
+        for (name, resource) in &resources.clusters {
+            // One that was refused for what was seen of it is looked at further: it may become right.
+            let refused = membership.refused.contains_key(name);
+            if refused && let Ok(name) = ClusterName::new(name) {
+                watched.insert(name, resource.object.spec.bootstrap_servers.clone());
+            }
+        }
+        self.context.observer.set(&watched);
+        for cluster in self.context.ledger.open_clusters() {
+            if !membership.members.iter().any(|member| member.name == cluster) {
+                self.context.ledger.close(&cluster);
+                self.context.metrics.forget_cluster(cluster.as_str());
+            }
+        }
+        self.open_ledgers(membership, observations);
+        let ready = self.ledgers_ready(membership, observations);
+        let result = if ready { self.publish(resources, observations, membership).await } else { Ok(()) };
+        if self.started {
+            let reports = Arc::clone(&self.context.store.reports().borrow());
+            self.wake_for(&reports);
+            self.topics.set(&self.topic_names(resources));
+        }
+        self.tell(resources, observations, membership);
+        self.let_go(resources);
+        if self.renewed.elapsed() > RENEW {
+            self.renewed = Instant::now();
+            self.context.ledger.renew().await?;
+        }
+        result
+    }
+
+    /// Opens the ledgers of clusters that have been seen, beside everything else.
+    fn open_ledgers(&mut self, membership: &Membership, observations: &Observations) {
+        for member in &membership.members {
+            let name = &member.name;
+            let tried = self.ledger_troubles.get(name).is_some_and(|(_, when)| when.elapsed() < LEDGER_RETRY);
+            let seen = observations.get(name).is_some_and(|observation| observation.seen.is_some());
+            if !seen || tried || self.opening_names.contains(name) || self.context.ledger.is_open(name) {
+                continue;
+            }
+            let Some(client) = self.context.observer.client(name) else { continue };
+            self.opening_names.insert(name.clone());
+            let (ledger, name) = (self.context.ledger.clone(), name.clone());
+            self.opening.spawn(async move {
+                let opened = ledger.open(&name, client).await;
+                (name, opened)
+            });
+        }
+    }
+
+    fn note_opened(&mut self, opened: Result<Opened, tokio::task::JoinError>) {
+        let Ok((name, opened)) = opened else {
+            // Which one is not known: all may be tried again.
+            self.opening_names.clear();
+            return;
+        };
+        self.opening_names.remove(&name);
+        match opened {
+            Ok(warnings) => {
+                tracing::info!(cluster = %name, "ledger read to its end; this operator writes it now");
+                self.ledger_troubles.remove(&name);
+                for warning in warnings {
+                    self.event(&name, EventType::Warning, "LedgerSettings", warning);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(cluster = %name, %error, "the ledger could not be opened; it is tried again");
+                self.ledger_troubles.insert(name, (error.to_string(), Instant::now()));
+            }
+        }
+    }
+
+    /// Nothing is published before every ledger has been read: that of each cluster which the mesh knows. A cluster that
+    /// is new to it cannot hold anything of it, and must not stop the rest while it is away.
+    fn ledgers_ready(&self, membership: &Membership, observations: &Observations) -> bool {
+        if !self.context.ledger.is_open(&self.context.home) {
+            return false;
+        }
+        let merged = self.context.ledger.merged();
+        membership.members.iter().all(|member| {
+            let known = merged.clusters.values().any(|identity| identity.name == member.name);
+            let observation = observations.get(&member.name);
+            let away = observation.is_some_and(|seen| seen.seen.is_none() && seen.failure.is_some());
+            let shut = self.ledger_troubles.contains_key(&member.name);
+            self.context.ledger.is_open(&member.name) || (!known && (away || shut))
+        })
+    }
+
+    async fn publish(
+        &mut self,
+        resources: &Resources,
+        observations: &Observations,
+        membership: &Membership,
+    ) -> Result<(), LedgerError> {
+        let open = |member: &&Member| self.context.ledger.is_open(&member.name);
+        let members: Vec<Member> = membership.members.iter().filter(open).cloned().collect();
+        for member in &members {
+            self.identify(&member.name, observations).await?;
+        }
+        let limits = resources.settings.limits.clone();
+        let published = if self.started {
+            self.context.publisher.update(members, limits).await
+        } else {
+            let merged = self.context.ledger.merged();
+            let Some(routed) = topic_route::entries(&merged, clock::now_millis()) else {
+                tracing::warn!(
+                    "the ledgers that could be read do not say where every topic lives; nothing is published"
+                );
+                return Ok(());
+            };
+            self.started = true;
+            let placeholders = look_after_placeholders(Arc::clone(&self.context));
+            tokio::spawn(self.placeholders.clone().run_until_cancelled_owned(placeholders));
+            self.context.publisher.start(routed, members, limits).await
+        };
+        if published.is_ok() && !self.context.store.document_is_there() {
+            tracing::warn!("the mesh document has vanished; it is written again");
+            if let Err(error) = self.context.publisher.write_again().await {
+                tracing::error!(%error, "the mesh document cannot be written");
+            }
+        }
+        match published {
+            Err(crate::publish::PublishError::Ledger(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a cluster, and brokers that are new to it, what they keep for ever.
+    async fn identify(&self, name: &ClusterName, observations: &Observations) -> Result<(), LedgerError> {
+        let Some(seen) = observations.get(name).and_then(|observation| observation.seen.as_ref()) else {
+            return Ok(());
+        };
+        let brokers: Vec<i32> = seen.view.brokers.iter().map(|broker| broker.id).collect();
+        let known = self.context.ledger.merged();
+        match identity::assign(&known.clusters, &seen.view.cluster_id, name, &brokers) {
+            Ok(None) => Ok(()),
+            Ok(Some(identity)) => {
+                tracing::info!(cluster = %name, base = identity.node_id_base, tag = identity.tag, "identity recorded");
+                let subject = Subject::Cluster(seen.view.cluster_id.clone());
+                self.context.ledger.append_everywhere(subject, identity::fact(identity)).await
+            }
+            Err(error) => {
+                self.event(name, EventType::Warning, "NoIdentity", error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn topic_names(&self, resources: &Resources) -> BTreeSet<TopicName> {
+        let routed = resources.routes.values().filter_map(|route| TopicName::new(&route.object.spec.topic).ok());
+        routed.chain(self.context.ledger.merged().topics.keys().cloned()).collect()
+    }
+
+    /// Reports are renewed all the time: topics are woken only by what changes for them.
+    fn wake_for(&mut self, reports: &Reports) {
+        let now = clock::now_millis();
+        let seen = reports
+            .values()
+            .map(|report| {
+                let (live, rejects) = (report.is_live(now), report.rejected.is_some());
+                (report.proxy.to_string(), report.revision, report.drained, live, rejects)
+            })
+            .collect();
+        if self.seen_reports != seen {
+            self.seen_reports = seen;
+            self.topics.wake();
+        }
+        let live = reports.values().filter(|report| report.is_live(now)).count();
+        let lost = reports.values().filter(|report| report.is_desired(now)).count() - live;
+        let revision = self.context.publisher.revision();
+        let applied = reports::count(reports, revision, now, |report| report.has_applied(revision));
+        self.context.metrics.set_proxies(live, lost, applied.stale.len(), applied.rejected.len());
+    }
+
+    fn tell(&mut self, resources: &Resources, observations: &Observations, membership: &Membership) {
+        let ledger = self.context.ledger.merged();
+        let document = self.context.publisher.document().borrow().clone();
+        let compiled = self.context.publisher.compiled().borrow().clone();
+        let publish_trouble = self.context.publisher.failure();
+        for (name, resource) in &resources.clusters {
+            let Ok(cluster) = ClusterName::new(name) else { continue };
+            let observation = observations.get(&cluster);
+            let facts = status::Facts {
+                resource,
+                name: &cluster,
+                refused: membership.refused.get(name),
+                observation,
+                ledger_open: self.context.ledger.is_open(&cluster),
+                ledger_trouble: self.ledger_troubles.get(&cluster).map(|(trouble, _)| trouble.as_str()),
+                ledger: &ledger,
+                document: document.as_deref(),
+                compiled: compiled.as_deref(),
+                publish_trouble: publish_trouble.as_deref(),
+                now: clock::now(),
+            };
+            self.context.store.put_cluster_status(name, status::status(&facts));
+            let up = observation.map(|observation| observation.failure.is_none());
+            if let Some(up) = up {
+                self.context.metrics.set_cluster_up(name, up);
+            }
+            if let Some(up) = up
+                && self.told.insert(cluster.clone(), up).is_some_and(|before| before != up)
+            {
+                let (kind, reason, sentence) = if up {
+                    (EventType::Normal, "Reachable", "the cluster answers again".to_owned())
+                } else {
+                    let failure = observation.and_then(|observation| observation.failure.clone()).unwrap_or_default();
+                    (EventType::Warning, "Unreachable", format!("the cluster does not answer: {failure}"))
+                };
+                self.event(&cluster, kind, reason, sentence);
+            }
+        }
+    }
+
+    /// Lets clusters go whose authors removed them and that nothing needs any more. What a cluster is needed for is known
+    /// only after every ledger has been read.
+    fn let_go(&self, resources: &Resources) {
+        if !self.started {
+            return;
+        }
+        let ledger = self.context.ledger.merged();
+        for (name, resource) in &resources.clusters {
+            let Ok(cluster) = ClusterName::new(name) else { continue };
+            let removed = resource.object.metadata.deletion_timestamp.is_some();
+            let alone = resources.clusters.len() == 1;
+            let needed = (cluster == self.context.home && !alone) || !status::in_use(&cluster, &ledger).is_empty();
+            if removed && !needed {
+                self.context.store.release_cluster(name);
+            }
+        }
+    }
+
+    fn event(&self, cluster: &ClusterName, event_type: EventType, reason: &'static str, message: String) {
+        self.context.store.record_event(Event {
+            kind: Kind::KafkaCluster,
+            name: cluster.to_string(),
+            event_type,
+            reason,
+            message,
+        });
+    }
+}
+
+/// A task of its own: it waits for proxies, and nothing else should wait for it.
+async fn look_after_placeholders(context: Arc<Context>) {
+    let mut missing = placeholders::Missing::new();
+    let mut compiled = context.publisher.compiled();
+    loop {
+        compiled.mark_unchanged();
+        placeholders::reconcile(&context, &mut missing).await;
+        // Whether a topic is gone shows only in looks that change nothing.
+        let _ = tokio::time::timeout(ROUND, compiled.changed()).await;
+    }
+}

@@ -1,0 +1,309 @@
+//! The thread that keeps objects: takes in files, writes status and events, shows the result.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::file;
+use super::intake;
+use super::objects::{Admitted, Key, Objects, Stored, path};
+use crate::clock;
+use crate::store::{Event, EventType, Kind, Resource, Resources, Settings, StoreError};
+
+/// How often files are looked at without a wake-up.
+const POLL: Duration = Duration::from_secs(1);
+/// How long changes are gathered: one save is often several events.
+const DEBOUNCE: Duration = Duration::from_millis(10);
+/// Larger status files are not read back.
+const MAX_STORED_BYTES: u64 = 4 << 20;
+/// A longer file of events is put aside.
+const MAX_EVENTS_BYTES: u64 = 10 << 20;
+
+/// What the keeper is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Some file changed.
+    FilesChanged,
+    /// A status to write.
+    Status(Key, Value),
+    /// An event to write.
+    Event(Event),
+    /// An object that may go.
+    Release(Key),
+    /// Write what is left and end.
+    Stop,
+}
+
+/// Keeps objects.
+pub(super) struct Keeper {
+    root: PathBuf,
+    objects: Objects,
+    settings: Settings,
+    /// The trouble with `settings.yaml` that was told last.
+    settings_trouble: Option<String>,
+    sender: watch::Sender<Arc<Resources>>,
+    /// Files are read again at this time.
+    read_at: Instant,
+    /// The last event of each object, so that the same is not told twice in a row.
+    last_events: BTreeMap<(String, String), (String, String)>,
+}
+
+impl Keeper {
+    pub(super) fn new(root: &Path, sender: watch::Sender<Arc<Resources>>) -> Self {
+        Self {
+            root: root.to_owned(),
+            objects: Objects::default(),
+            settings: Settings::default(),
+            settings_trouble: None,
+            sender,
+            read_at: Instant::now(),
+            last_events: BTreeMap::new(),
+        }
+    }
+
+    /// Takes back what was stored before a restart. What cannot be read begins anew.
+    pub(super) fn restore(&mut self) -> Result<(), StoreError> {
+        for kind in [Kind::KafkaCluster, Kind::TopicRoute] {
+            let directory = self.root.join("status").join(kind.as_str().to_lowercase());
+            file::make_directory(&directory)?;
+            let failed = |source| StoreError::File { action: "list", path: directory.clone(), source };
+            for entry in std::fs::read_dir(&directory).map_err(failed)?.flatten() {
+                let path = entry.path();
+                if file::is_hidden(&path) || path.extension().is_none_or(|extension| extension != "yaml") {
+                    continue;
+                }
+                let content = file::read(&path, MAX_STORED_BYTES)?.unwrap_or_default();
+                match serde_yaml::from_slice::<Stored>(&content) {
+                    Ok(stored) if stored.kind == kind => self.objects.restore(stored),
+                    Ok(_) => tracing::warn!(path = %path.display(), "a stored object lies in the wrong directory"),
+                    Err(error) => tracing::warn!(path = %path.display(), %error, "a stored object cannot be read"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
+        loop {
+            let wait = self.read_at.saturating_duration_since(Instant::now());
+            let mut next = match inbox.recv_timeout(wait) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut statuses = BTreeMap::new();
+            let mut stop = false;
+            while let Some(message) = next {
+                match message {
+                    Message::FilesChanged => self.read_at = self.read_at.min(Instant::now() + DEBOUNCE),
+                    Message::Status(key, status) => {
+                        statuses.insert(key, status);
+                    }
+                    Message::Event(event) => self.tell(&event),
+                    Message::Release(key) => self.release(&key),
+                    Message::Stop => stop = true,
+                }
+                next = inbox.try_recv().ok();
+            }
+            for (key, status) in statuses {
+                self.put_status(&key, status);
+            }
+            if stop {
+                return;
+            }
+            if Instant::now() >= self.read_at {
+                self.read();
+                self.write_missing();
+            }
+        }
+    }
+
+    /// Takes in all files now.
+    pub(super) fn read(&mut self) {
+        self.read_at = Instant::now() + POLL;
+        let intake = intake::read(&self.root.join("resources"));
+        let admitted = self.objects.admit(&intake, clock::now(), Instant::now());
+        if let Some(again) = admitted.again {
+            self.read_at = self.read_at.min(Instant::now() + again);
+        }
+        let settings_changed = self.read_settings();
+        self.write_changes(&admitted);
+        if admitted.news || settings_changed {
+            self.show();
+        }
+    }
+
+    fn write_changes(&mut self, admitted: &Admitted) {
+        for key in &admitted.changed {
+            self.store(key);
+        }
+        for key in &admitted.removed {
+            self.remove(key);
+        }
+        for (kind, name, reason, message) in &admitted.warnings {
+            tracing::warn!(kind, name, reason, "{message}");
+            self.write_event(kind, name, EventType::Warning, reason, message);
+        }
+    }
+
+    /// The last good settings stay.
+    fn read_settings(&mut self) -> bool {
+        let path = self.root.join("settings.yaml");
+        let read = file::read(&path, MAX_STORED_BYTES).map_err(|error| error.to_string()).and_then(|content| {
+            let content = content.unwrap_or_default();
+            if content.trim_ascii().is_empty() {
+                return Ok(Settings::default());
+            }
+            serde_yaml::from_slice(&content).map_err(|error| format!("settings.yaml is not valid: {error}"))
+        });
+        match read {
+            Ok(settings) => {
+                self.settings_trouble = None;
+                let changed = settings != self.settings;
+                self.settings = settings;
+                changed
+            }
+            Err(trouble) => {
+                if self.settings_trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!("{trouble}");
+                    self.write_event("File", "settings.yaml", EventType::Warning, "Unreadable", &trouble);
+                    self.settings_trouble = Some(trouble);
+                }
+                false
+            }
+        }
+    }
+
+    /// Shows everything anew, with a wake-up.
+    fn show(&self) {
+        let mut resources = Resources { settings: self.settings.clone(), ..Resources::default() };
+        for ((kind, name), object) in &self.objects.all {
+            match kind {
+                Kind::KafkaCluster => {
+                    if let Some(typed) = object.typed() {
+                        let resource = Resource { object: typed, refused: object.refused.clone() };
+                        resources.clusters.insert(name.clone(), Arc::new(resource));
+                    }
+                }
+                Kind::TopicRoute => {
+                    if let Some(typed) = object.typed() {
+                        let resource = Resource { object: typed, refused: object.refused.clone() };
+                        resources.routes.insert(name.clone(), Arc::new(resource));
+                    }
+                }
+            }
+        }
+        self.sender.send_replace(Arc::new(resources));
+    }
+
+    fn put_status(&mut self, key: &Key, status: Value) {
+        let Some(object) = self.objects.all.get_mut(key) else { return };
+        if object.stored.status.as_ref() == Some(&status) {
+            return;
+        }
+        object.stored.status = Some(status);
+        // The writer knows what it wrote: no wake-up.
+        self.sender.send_if_modified(|resources| {
+            let resources = Arc::make_mut(resources);
+            match key.0 {
+                Kind::KafkaCluster => {
+                    if let (Some(known), Some(typed)) = (resources.clusters.get_mut(&key.1), object.typed()) {
+                        Arc::make_mut(known).object = typed;
+                    }
+                }
+                Kind::TopicRoute => {
+                    if let (Some(known), Some(typed)) = (resources.routes.get_mut(&key.1), object.typed()) {
+                        Arc::make_mut(known).object = typed;
+                    }
+                }
+            }
+            false
+        });
+        self.store(key);
+    }
+
+    fn release(&mut self, key: &Key) {
+        if self.objects.release(key) {
+            self.remove(key);
+            self.show();
+        }
+    }
+
+    fn store(&self, key: &Key) {
+        let Some(object) = self.objects.all.get(key) else { return };
+        let result = match serde_yaml::to_string(&object.stored) {
+            Ok(text) => file::write(&self.status_path(key), text.as_bytes()).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = result {
+            tracing::error!(kind = key.0.as_str(), name = key.1, error, "a status cannot be written");
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Err(error) = file::remove(&self.status_path(key)) {
+            tracing::error!(%error, "a status cannot be removed");
+        }
+        let message = format!("{} {} was deleted", key.0.as_str(), key.1);
+        self.write_event(key.0.as_str(), &key.1, EventType::Normal, "Deleted", &message);
+    }
+
+    /// Somebody may have cleared the directory of outputs.
+    fn write_missing(&self) {
+        for key in self.objects.all.keys() {
+            let path = self.status_path(key);
+            if !path.exists() {
+                if let Some(directory) = path.parent()
+                    && let Err(error) = file::make_directory(directory)
+                {
+                    tracing::error!(%error, "a status cannot be written");
+                    continue;
+                }
+                self.store(key);
+            }
+        }
+    }
+
+    fn status_path(&self, key: &Key) -> PathBuf {
+        self.root.join("status").join(path(key))
+    }
+
+    fn tell(&mut self, event: &Event) {
+        self.write_event(event.kind.as_str(), &event.name, event.event_type, event.reason, &event.message);
+    }
+
+    fn write_event(&mut self, kind: &str, name: &str, event_type: EventType, reason: &str, message: &str) {
+        let object = (kind.to_owned(), name.to_owned());
+        let said = (reason.to_owned(), message.to_owned());
+        if self.last_events.get(&object) == Some(&said) {
+            return;
+        }
+        let line = json!({
+            "time": clock::precise_now().to_string(),
+            "object": {"kind": kind, "name": name},
+            "type": event_type,
+            "reason": reason,
+            "message": message,
+        });
+        let path = self.root.join("events.jsonl");
+        let append = || -> std::io::Result<()> {
+            if path.metadata().is_ok_and(|file| file.len() > MAX_EVENTS_BYTES) {
+                std::fs::rename(&path, self.root.join("events.1.jsonl"))?;
+            }
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(format!("{line}\n").as_bytes())
+        };
+        match append() {
+            Ok(()) => {
+                self.last_events.insert(object, said);
+            }
+            Err(error) => tracing::error!(%error, "an event cannot be written"),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! `TopicRoute`: moves a live topic from one cluster to another. No data is copied: the old cluster keeps what was written
+//! before the cut, the new one takes everything after it, and the proxies show both as one log.
+//!
+//! ```text
+//!  dereference ─> validate ─> step ─> apply ─┐      status: from the same values
+//!       ^                                    │
+//!       └────────────── absorb <─────────────┘      one action at a time, until there is nothing to do now
+//! ```
+//!
+//! From the fence to the switch one call goes round this loop without anything slow in between; statuses and events are
+//! written beside it. What survives a crash is in the ledgers; [`Progress`] holds only what can be seen or done again. Nothing
+//! here may rely on a proxy for safety: the fence lives in the brokers.
+
+pub mod apply;
+pub mod checks;
+pub mod cut;
+pub mod dereference;
+pub mod phase;
+pub mod problem;
+pub mod restore;
+pub mod seal;
+pub mod situation;
+pub mod status;
+pub mod step;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_mesh::name::{ClusterName, TopicName};
+use tokio::sync::OwnedSemaphorePermit;
+
+pub use restore::{entries, entry};
+
+use crate::clock;
+use crate::context::{Action as Again, Context};
+use crate::store::{Event, EventType, Kind};
+use phase::{Phase, phase};
+use problem::{Problem, Reason};
+use situation::{Memory, Situation, Standing};
+use status::{LastMove, Pause};
+use step::{Action, Next, absorb, given_up, stand, step};
+use validate::Asked;
+
+/// How soon to look again when something outside is in the way and nothing may tell of its end.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// A wait behind the fence is sat out on the spot.
+const SIT_OUT: Duration = Duration::from_millis(500);
+
+/// What a topic's task keeps between two calls of [`reconcile`].
+#[derive(Debug, Default)]
+pub struct Progress {
+    memory: Memory,
+    /// Held while a move is under way.
+    permit: Option<OwnedSemaphorePermit>,
+    last: LastMove,
+    told_phase: Option<Phase>,
+    told_problem: Option<(Reason, String)>,
+    phase_since: i64,
+}
+
+/// Brings a topic nearer to where its route wants it, as far as that is possible now.
+pub async fn reconcile(ctx: &Arc<Context>, topic: &TopicName, progress: &mut Progress) -> Again {
+    let again = Run { ctx, topic, p: progress }.go().await;
+    // Between moves others have their turn.
+    let busy = standing_busy(ctx, topic);
+    if !busy {
+        progress.permit = None;
+    }
+    again
+}
+
+fn standing_busy(ctx: &Context, topic: &TopicName) -> bool {
+    matches!(apply::standing(ctx, topic), Ok(Standing::Uncommitted(_) | Standing::Committed(_)))
+}
+
+fn ledger_not_read(cluster: &ClusterName) -> Problem {
+    let message =
+        format!("the ledger of cluster {cluster} has not been read yet; see the status of KafkaCluster {cluster}");
+    Problem::new(Reason::LedgerUnavailable, message)
+}
+
+struct Run<'a> {
+    ctx: &'a Arc<Context>,
+    topic: &'a TopicName,
+    p: &'a mut Progress,
+}
+
+impl Run<'_> {
+    async fn go(&mut self) -> Again {
+        loop {
+            if self.ctx.ledger.fenced().is_cancelled() {
+                return Again::OnChange; // Another operator acts now.
+            }
+            let asked = self.asked();
+            self.tell_losers(&asked);
+            let mut s = match self.situation(&asked) {
+                Ok(s) => s,
+                Err(problem) => {
+                    self.show(&asked, None, Some(&problem));
+                    return Again::Again(LOOK_AGAIN);
+                }
+            };
+            let mut next = step(&s);
+            if matches!(&next, Next::Wait { problem, .. } if problem.reason == Reason::WaitingForTurn) {
+                self.take_turn(&mut s);
+                next = step(&s);
+            }
+            self.tell_phase(&asked, &s);
+            match next {
+                Next::Do(action) => {
+                    if !s.urgent() || self.p.told_phase != Some(phase(&s)) {
+                        self.show(&asked, Some(&s), s.memory.problem.as_ref());
+                    }
+                    self.act(&asked, s, &action).await;
+                }
+                Next::Wait { until, problem } => {
+                    self.show(&asked, Some(&s), Some(&problem));
+                    let urgent = s.urgent();
+                    let left = Duration::from_millis(u64::try_from(until.saturating_sub(s.now)).unwrap_or(0));
+                    self.p.memory = s.memory;
+                    if !urgent || left > SIT_OUT {
+                        return Again::Again(left.max(Duration::from_millis(10)));
+                    }
+                    tokio::time::sleep(left).await;
+                }
+                Next::Rest => {
+                    s.memory.problem = None;
+                    s.memory.failures = 0;
+                    self.show(&asked, Some(&s), None);
+                    self.p.memory = s.memory;
+                    return if asked.route.is_none() && s.standing == Standing::Fresh {
+                        Again::Done
+                    } else {
+                        Again::OnChange
+                    };
+                }
+            }
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        let resources = self.ctx.store.resources();
+        let resources = resources.borrow();
+        validate::asked(&resources, self.topic)
+    }
+
+    /// Puts together what decides the next step.
+    fn situation(&mut self, asked: &Asked) -> Result<Situation, Problem> {
+        let mut memory = self.p.memory.clone();
+        self.ledgers_read(&mut memory)?;
+        let standing = apply::standing(self.ctx, self.topic)?;
+        let merged = self.ctx.ledger.merged();
+        let serving = {
+            let (resources, observations) = (self.ctx.store.resources(), self.ctx.observer.observations());
+            let (resources, observations) = (resources.borrow(), observations.borrow());
+            let catalogue = merged.catalogue.get(self.topic);
+            validate::serving(&standing, catalogue, &resources, &observations, &self.ctx.home, self.topic)?
+        };
+        let known = self.p.memory.standing.take();
+        let mut s = Situation {
+            now: clock::now_millis(),
+            wanted: asked.wanted.clone(),
+            serving,
+            home: self.ctx.home.clone(),
+            // While it is not known what a write did, only reading back tells.
+            standing: known.clone().unwrap_or_else(|| standing.clone()),
+            turn: self.p.permit.is_some(),
+            memory,
+        };
+        s.memory.standing = None;
+        if known.is_some() && !s.memory.ledger_unknown && s.standing != standing {
+            stand(&mut s, standing);
+        }
+        if let Some(wanted) = s.wanted.as_ref().filter(|wanted| wanted.to != s.serving && !s.urgent()) {
+            if let Some(shut) = [&wanted.to, &s.serving].into_iter().find(|name| !self.ctx.ledger.is_open(name)) {
+                return Err(ledger_not_read(shut));
+            }
+        }
+        // A route that now points elsewhere, or a topic that has moved, makes old preparations worthless.
+        let stale =
+            s.memory.checked.as_ref().is_some_and(|(to, _)| Some(to) != s.wanted.as_ref().map(|wanted| &wanted.to));
+        if stale && !s.urgent() {
+            s.memory.forget_preparations();
+        }
+        Ok(s)
+    }
+
+    /// Before every ledger of the mesh has been read once, nobody can say what serves a topic. A cluster that is new to the
+    /// mesh can't hold anything of it.
+    fn ledgers_read(&self, memory: &mut Memory) -> Result<(), Problem> {
+        if memory.ledgers_read {
+            return Ok(());
+        }
+        let merged = self.ctx.ledger.merged();
+        let known = merged.clusters.values().map(|identity| &identity.name);
+        let resources = self.ctx.store.resources();
+        let resources = resources.borrow();
+        let missing = known
+            .filter(|name| resources.clusters.contains_key(name.as_str()))
+            .chain([&self.ctx.home])
+            .find(|name| !self.ctx.ledger.is_open(name));
+        match missing {
+            Some(cluster) => Err(ledger_not_read(cluster)),
+            None => {
+                memory.ledgers_read = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_turn(&mut self, s: &mut Situation) {
+        if self.p.permit.is_none() {
+            self.p.permit = Arc::clone(&self.ctx.turns).try_acquire_owned().ok();
+        }
+        s.turn = self.p.permit.is_some();
+    }
+
+    async fn act(&mut self, asked: &Asked, mut s: Situation, action: &Action) {
+        let given_up_for = s.abort_reason();
+        let began = s.memory.attempt.number;
+        let result = apply::apply(self.ctx, self.topic, &s, action).await;
+        s.now = clock::now_millis();
+        if let Err(problem) = &result {
+            tracing::warn!(topic = %self.topic, action = action.name(), %problem, "a step of the move failed");
+        } else {
+            tracing::debug!(topic = %self.topic, action = action.name(), "done");
+        }
+        let done = result.is_ok();
+        let timings = s.memory.attempt.timings;
+        absorb(&mut s, action, result);
+        match action {
+            Action::RecordIntent(state) if s.memory.attempt.number != began => {
+                self.begin(state.from.as_str(), state.to.as_str(), s.now);
+            }
+            Action::RecordAbort(_) if matches!(s.standing, Standing::Aborted(_)) => {
+                let problem = given_up_for
+                    .unwrap_or_else(|| Problem::new(Reason::Interrupted, "the attempt was rolled back".to_owned()));
+                tracing::warn!(topic = %self.topic, %problem, "the attempt is given up");
+                self.ctx.metrics.move_ended("aborted");
+                self.tell_problem(asked, &problem);
+                given_up(&mut s, problem);
+            }
+            Action::RecordSwitched(state) if done && matches!(s.standing, Standing::Switched(_)) => {
+                self.complete(asked, state.from.as_str(), state.to.as_str(), &timings, s.now);
+            }
+            _ => {}
+        }
+        if done && matches!(action, Action::Unfence) {
+            tracing::info!(topic = %self.topic, "rolled back: the topic takes writes where it was");
+        }
+        s.memory.standing = Some(s.standing);
+        self.p.memory = s.memory;
+    }
+
+    fn begin(&mut self, from: &str, to: &str, now: i64) {
+        let last = &mut self.p.last;
+        if last.completed_at > 0 || last.from != from || last.to != to || last.started_at == 0 {
+            *last = LastMove { from: from.to_owned(), to: to.to_owned(), started_at: now, ..LastMove::default() };
+        }
+        last.attempts = last.attempts.saturating_add(1);
+        tracing::info!(topic = %self.topic, from, to, attempt = last.attempts, "the move begins");
+    }
+
+    fn complete(&mut self, asked: &Asked, from: &str, to: &str, timings: &situation::Timings, now: i64) {
+        let last = &mut self.p.last;
+        if last.from != from || last.to != to || last.started_at == 0 {
+            // Begun by an operator before this one.
+            *last = LastMove {
+                from: from.to_owned(),
+                to: to.to_owned(),
+                started_at: now,
+                attempts: 1,
+                ..LastMove::default()
+            };
+        }
+        last.completed_at = now;
+        last.pause = Pause::of(timings);
+        last.ledger = from.to_owned();
+        self.ctx.metrics.move_ended("completed");
+        let pause = last.pause;
+        let text = match pause {
+            Some(pause) => {
+                self.ctx.metrics.move_paused(Duration::from_millis(u64::try_from(pause.total).unwrap_or(0)));
+                format!(
+                    "moved from {from} to {to}; writes paused for {} ms (fence {}, seal {}, record {}, switch {})",
+                    pause.total, pause.fence, pause.seal, pause.record, pause.switch
+                )
+            }
+            None => format!("moved from {from} to {to}"),
+        };
+        tracing::info!(topic = %self.topic, "{text}");
+        self.event(asked, EventType::Normal, Phase::Completed.as_str(), text);
+        self.p.told_phase = Some(Phase::Completed);
+    }
+
+    // --- telling -----------------------------------------------------------------------------------------------------
+
+    fn tell_phase(&mut self, asked: &Asked, s: &Situation) {
+        let now = phase(s);
+        if self.p.told_phase == Some(now) {
+            return;
+        }
+        if let Some(before) = self.p.told_phase {
+            let took = Duration::from_millis(u64::try_from(s.now.saturating_sub(self.p.phase_since)).unwrap_or(0));
+            self.ctx.metrics.move_phase(before.as_str(), took);
+        }
+        self.p.phase_since = s.now;
+        let first = self.p.told_phase.is_none();
+        self.p.told_phase = Some(now);
+        let Some(wanted) = &s.wanted else { return };
+        if first && now == Phase::Completed {
+            return; // It was there before this process began.
+        }
+        let sentence = status::sentence(now, wanted.to.as_str());
+        tracing::info!(topic = %self.topic, phase = %now.as_str(), "{sentence}");
+        self.event(asked, EventType::Normal, now.as_str(), sentence);
+        self.show(asked, Some(s), s.memory.problem.as_ref());
+    }
+
+    fn tell_problem(&mut self, asked: &Asked, problem: &Problem) {
+        if self.p.told_problem.as_ref().is_some_and(|(reason, _)| *reason == problem.reason) {
+            return;
+        }
+        self.p.told_problem = Some((problem.reason, problem.message.clone()));
+        let kind = if status::is_warning(problem.reason) { EventType::Warning } else { EventType::Normal };
+        self.event(asked, kind, problem.reason.as_str(), problem.message.clone());
+    }
+
+    fn tell_losers(&self, asked: &Asked) {
+        for (route, problem) in &asked.losers {
+            let status = status::conflicted(&route.object, problem, clock::now());
+            self.ctx.store.put_route_status(validate::name(route), status);
+        }
+    }
+
+    fn event(&self, asked: &Asked, event_type: EventType, reason: &'static str, message: String) {
+        let Some(route) = &asked.route else { return };
+        let name = validate::name(route).to_owned();
+        self.ctx.store.record_event(Event { kind: Kind::TopicRoute, name, event_type, reason, message });
+    }
+
+    /// Hands the status to the store, which writes it beside.
+    fn show(&mut self, asked: &Asked, s: Option<&Situation>, problem: Option<&Problem>) {
+        let problem = asked.unresolved.as_ref().or(problem).cloned();
+        match &problem {
+            Some(problem) => self.tell_problem(asked, problem),
+            None => self.p.told_problem = None,
+        }
+        let Some(route) = &asked.route else { return };
+        let merged = self.ctx.ledger.merged();
+        let revision = s.and_then(|s| s.memory.published.or(s.memory.attempt.fenced).or(s.memory.entry));
+        let revision = revision.map(|revision| (revision, self.ctx.proxies.applied(revision)));
+        let status = status::status(&status::Inputs {
+            route: &route.object,
+            situation: s,
+            problem: problem.as_ref(),
+            refused: asked.refused.as_ref(),
+            unresolved: asked.unresolved.as_ref(),
+            ledger: merged.topics.get(self.topic),
+            last: &self.p.last,
+            revision,
+            now: clock::now(),
+        });
+        self.ctx.store.put_route_status(validate::name(route), status);
+    }
+}

@@ -1,0 +1,580 @@
+//! Fetch. A request for plain topics alone passes as it lies. Else each answer comes from one source: the broker itself
+//! (the live turn), or the leader of one old segment (a relay turn), in rotation; all other partitions are empty entries
+//! with the last known watermarks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest as WireRequest, FetchTopic};
+use kafka_protocol::messages::{BrokerId, TopicName as WireTopicName};
+use kafka_protocol::protocol::StrBytes;
+use sluice_mesh::model::{BrokerRef, ClusterIndex, TopicModel};
+use sluice_wire::fetch_answer::{self, Entry};
+use sluice_wire::frame::{self, PREFIX};
+use sluice_wire::walk::fetch::Head as AnswerHead;
+use sluice_wire::walk::fetch_request::{FetchRequest, Head, Partition};
+use sluice_wire::{ApiKey, WireError};
+
+use super::facts;
+use crate::ask::Ask;
+use crate::code;
+use crate::memory::{Odd, Spot};
+use crate::outcome::{Frame, Outcome, RequestHead, Scope};
+use crate::route::{self, Place};
+use crate::slot::SlotState;
+use crate::step::{CloseReason, Source};
+
+pub(crate) mod answer;
+mod doubt;
+
+/// An offset that no log reaches: the broker answers at once, with an error that becomes an empty entry.
+const NOWHERE: i64 = i64::MAX;
+
+/// A Fetch that names a topic with an entry waits at most so long, so that one that waits on the old home does not outlast
+/// a switch by much.
+const MAX_WAIT_MILLIS: i32 = 500;
+
+/// The most bytes of one relayed partition.
+const RELAY_BYTES: i32 = 1024 * 1024;
+
+/// How often a reader is answered who can't be given anything, milliseconds.
+const PACE: u64 = 100;
+
+/// How often views are refreshed for want of an old segment's leader, milliseconds.
+const REFRESH: u64 = 1_000;
+
+/// What the answer to a Fetch needs.
+#[derive(Debug)]
+pub(crate) struct FetchPlan {
+    /// Partitions of topics with an entry that are asked of the source, in order.
+    entries: Vec<Planned>,
+    /// Where the next one is looked for first.
+    cursor: usize,
+    /// Whole topics to add to the source's answer.
+    extra: Option<Bytes>,
+    extra_topics: u32,
+    /// The broker that an old segment is read from, and its cluster.
+    relay: Option<BrokerRef>,
+    /// The whole answer without anything from the relay.
+    fallback: Option<Bytes>,
+}
+
+#[derive(Debug)]
+struct Planned {
+    topic: Arc<TopicModel>,
+    partition: i32,
+    role: Role,
+}
+
+/// What a partition's entry in the source's answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The segment that takes writes.
+    Live(Spot),
+    /// An old segment, up to this physical end.
+    Old { spot: Spot, position: usize, end: i64 },
+    /// Nothing: an empty entry, or this error.
+    Blank(i16),
+}
+
+impl FetchPlan {
+    pub(crate) fn is_relay(&self) -> bool {
+        self.relay.is_some()
+    }
+
+    /// The whole answer without anything from the relay; once.
+    pub(crate) fn take_fallback(&mut self) -> Option<Bytes> {
+        self.fallback.take()
+    }
+
+    /// Topics to add to a source's answer of `topics`, and their bytes.
+    pub(crate) fn extra(&mut self, topics: u32) -> Option<(u32, usize)> {
+        if topics == 0 {
+            self.extra = None;
+        }
+        self.extra.as_ref().map(|extra| (self.extra_topics, extra.len()))
+    }
+
+    /// Their bytes; once.
+    pub(crate) fn take_extra(&mut self) -> Option<Bytes> {
+        self.extra.take()
+    }
+
+    fn find(&mut self, topic: &str, partition: i32) -> Option<&Planned> {
+        let here = |planned: &Planned| planned.partition == partition && planned.topic.name.as_str() == topic;
+        let next = self.entries.iter().skip(self.cursor).position(here).map(|position| position + self.cursor);
+        let position = next.or_else(|| self.entries.iter().position(here))?;
+        self.cursor = position;
+        self.entries.get(position)
+    }
+}
+
+/// One asked partition.
+struct Want {
+    topic: usize,
+    partition: Partition,
+    at: At,
+}
+
+/// Where it is.
+enum At {
+    Plain,
+    Live(Arc<TopicModel>, Spot),
+    Old(Arc<TopicModel>, OldSpot),
+    /// Here, but nothing can be read at this offset: an empty entry, or this error.
+    Blank(Arc<TopicModel>, i16),
+    /// On another cluster, or nowhere.
+    Error(i16),
+}
+
+#[derive(Clone, Copy)]
+struct OldSpot {
+    spot: Spot,
+    position: usize,
+    cluster: ClusterIndex,
+    end: i64,
+}
+
+/// A request in the making; survives asks and holds.
+struct Job {
+    head: RequestHead,
+    client_id: String,
+    bytes: Vec<u8>,
+    body_at: usize,
+    asked: bool,
+    refreshed: bool,
+    held: bool,
+}
+
+/// The whole request is there.
+pub(crate) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
+    let head = frame.head;
+    let mut request = match FetchRequest::parse(head.version, frame.body()) {
+        Ok(request) => request,
+        Err(error) => return error.into(),
+    };
+    let asked = request.head();
+    if asked.replica_id >= 0 {
+        return Outcome::Close(CloseReason::InterBroker);
+    }
+    if asked.session_id != 0 || asked.session_epoch > 0 {
+        // Sessions are never granted; whoever believes to have one starts anew.
+        let answer = AnswerHead {
+            throttle_time_ms: 0,
+            error_code: code::FETCH_SESSION_ID_NOT_FOUND,
+            session_id: 0,
+            topics: 0,
+            size: 0,
+        };
+        return local(head, &answer, &[]);
+    }
+    let mut plain = true;
+    let mut last: Option<(*const u8, usize)> = None;
+    request.visit(|topic, _| {
+        let this = (topic.as_ptr(), topic.len());
+        if plain && last != Some(this) {
+            last = Some(this);
+            plain = route::place(scope.world, scope.broker.cluster, topic).is_plain();
+        }
+    });
+    if plain {
+        if asked.session_epoch != -1 {
+            request.set_head(Head { session_epoch: -1, ..asked });
+        }
+        return Outcome::Pass(SlotState::Fetch(None));
+    }
+    let job = Job {
+        head,
+        body_at: frame.body_at,
+        client_id: std::mem::take(&mut frame.client_id),
+        bytes: frame.bytes.to_vec(),
+        asked: false,
+        refreshed: false,
+        held: false,
+    };
+    job.serve(scope)
+}
+
+fn local(head: RequestHead, answer: &AnswerHead, topics: &[(&str, &[Entry])]) -> Outcome {
+    match fetch_answer::encode(head.version, head.correlation_id, answer, topics) {
+        Ok(bytes) => Outcome::Answer(bytes),
+        Err(error) => error.into(),
+    }
+}
+
+const ANSWER: AnswerHead = AnswerHead { throttle_time_ms: 0, error_code: 0, session_id: 0, topics: 0, size: 0 };
+
+/// The asked partitions with their places, and the names of their topics.
+struct Wants {
+    names: Vec<String>,
+    list: Vec<Want>,
+}
+
+impl Job {
+    fn serve(mut self, scope: &mut Scope<'_>) -> Outcome {
+        let (asked, wants) = match self.classify(scope) {
+            Ok(found) => found,
+            Err(error) => return error.into(),
+        };
+        if !self.asked {
+            self.asked = true;
+            let questions = doubt::questions(&wants, scope, asked.isolation_level);
+            let (ask, pending) = doubt::ask(questions, scope.world);
+            if let Some(ask) = ask {
+                return Outcome::Ask(
+                    ask,
+                    Box::new(move |reply, scope| {
+                        doubt::learn(pending, reply, scope);
+                        self.serve(scope)
+                    }),
+                );
+            }
+        }
+        let usable: Vec<(usize, OldSpot, BrokerRef)> = wants.relays(scope);
+        let olds = wants.list.iter().filter(|want| matches!(want.at, At::Old(..))).count();
+        if usable.len() < olds && !self.refreshed && scope.memory.may_refresh(scope.now, REFRESH) {
+            self.refreshed = true;
+            return Outcome::Ask(Ask::Refresh, Box::new(move |_, scope| self.serve(scope)));
+        }
+        let live = wants.list.iter().any(|want| matches!(want.at, At::Plain | At::Live(..)));
+        let urgent = wants.list.iter().any(|want| match want.at {
+            At::Error(_) => true,
+            At::Blank(_, error) => error != code::NONE,
+            _ => false,
+        });
+        let blank = wants.list.iter().any(|want| matches!(want.at, At::Blank(_, code::NONE)));
+        let sources = usable.len() + usize::from(live);
+        let stuck = sources == 0 || blank || (olds > 0 && usable.is_empty());
+        if stuck && !urgent && !self.held {
+            // A reader who can't be given anything would ask again at once; a broker would let it wait.
+            self.held = true;
+            let wait = u64::try_from(asked.max_wait_ms).unwrap_or(0).min(PACE);
+            let until = scope.now.saturating_add(wait);
+            return Outcome::Hold(until, Box::new(move |scope| self.wait_until(until, scope)));
+        }
+        if sources == 0 {
+            return self.answer_all(&wants, scope);
+        }
+        let turn = scope.memory.turn % sources;
+        if sources > 1 {
+            scope.memory.turn = scope.memory.turn.wrapping_add(1);
+        }
+        match (turn.checked_sub(usize::from(live))).and_then(|turn| usable.get(turn)) {
+            Some((position, old, broker)) => self.relay(asked, &wants, *position, *old, *broker, scope),
+            None => self.live(asked, &wants, olds > 0 || urgent, scope),
+        }
+    }
+
+    /// A changed world does not end this wait early.
+    fn wait_until(self, until: u64, scope: &mut Scope<'_>) -> Outcome {
+        if scope.now < until {
+            return Outcome::Hold(until, Box::new(move |scope| self.wait_until(until, scope)));
+        }
+        self.serve(scope)
+    }
+
+    fn classify(&mut self, scope: &mut Scope<'_>) -> Result<(Head, Wants), WireError> {
+        let body = self.bytes.get_mut(self.body_at..).unwrap_or_default();
+        let request = FetchRequest::parse(self.head.version, body)?;
+        let mut names: Vec<String> = Vec::new();
+        let mut list = Vec::with_capacity(request.partitions());
+        request.visit(|topic, partition| {
+            if names.last().is_none_or(|name| name != topic) {
+                names.push(topic.to_owned());
+            }
+            let at = at(topic, partition, scope);
+            list.push(Want { topic: names.len().saturating_sub(1), partition: *partition, at });
+        });
+        Ok((request.head(), Wants { names, list }))
+    }
+
+    fn answer_all(&self, wants: &Wants, scope: &mut Scope<'_>) -> Outcome {
+        match wants.fallback(self.head, scope) {
+            Ok(bytes) => Outcome::Answer(bytes),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The live turn: the client's own request, with physical offsets.
+    fn live(mut self, asked: Head, wants: &Wants, hurry: bool, scope: &mut Scope<'_>) -> Outcome {
+        let version = self.head.version;
+        let mut plan = FetchPlan {
+            entries: Vec::new(),
+            cursor: 0,
+            extra: None,
+            extra_topics: 0,
+            relay: None,
+            fallback: None,
+        };
+        for want in &wants.list {
+            let (topic, role) = match &want.at {
+                At::Plain | At::Error(_) => continue,
+                At::Live(topic, spot) => (topic, Role::Live(*spot)),
+                At::Old(topic, _) => (topic, Role::Blank(code::NONE)),
+                At::Blank(topic, error) => (topic, Role::Blank(*error)),
+            };
+            plan.entries.push(Planned { topic: Arc::clone(topic), partition: want.partition.index, role });
+        }
+        let has_errors = wants.list.iter().any(|want| matches!(want.at, At::Error(_)));
+        let body = self.bytes.get_mut(self.body_at..).unwrap_or_default();
+        let mut request = match FetchRequest::parse(version, body) {
+            Ok(request) => request,
+            Err(error) => return error.into(),
+        };
+        let max_wait_ms = if hurry { 0 } else { asked.max_wait_ms.min(MAX_WAIT_MILLIS) };
+        request.set_head(Head { session_id: 0, session_epoch: -1, max_wait_ms, ..asked });
+        let mut places = wants.list.iter();
+        request.edit(|_, partition| {
+            let Some(want) = places.next() else {
+                return;
+            };
+            match &want.at {
+                At::Plain => {}
+                At::Live(_, spot) => physical(partition, spot.physical),
+                At::Old(..) | At::Blank(..) | At::Error(_) => physical(partition, NOWHERE),
+            }
+        });
+        if !has_errors {
+            let state = SlotState::Fetch(Some(Box::new(plan)));
+            return Outcome::Send(Source::Main, Bytes::from(self.bytes), state);
+        }
+        let mut places = wants.list.iter();
+        let body = request.subset(|_, _| places.next().is_some_and(|want| !matches!(want.at, At::Error(_))));
+        let mut whole = self.bytes.get(PREFIX..self.body_at).unwrap_or_default().to_vec();
+        whole.extend_from_slice(&body);
+        let (extra, topics) = match wants.extra(version, |want| matches!(want.at, At::Error(_)), scope) {
+            Ok(extra) => extra,
+            Err(error) => return error.into(),
+        };
+        plan.extra = Some(extra);
+        plan.extra_topics = topics;
+        match frame::prefixed(&whole) {
+            Ok(bytes) => Outcome::Send(Source::Main, bytes, SlotState::Fetch(Some(Box::new(plan)))),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// A relay turn: one partition of an old segment, from its own leader. The other partitions of its topic are asked for
+    /// with it, at offsets that have nothing: some clients must find a topic's partitions in one piece.
+    fn relay(
+        &self,
+        asked: Head,
+        wants: &Wants,
+        position: usize,
+        old: OldSpot,
+        broker: BrokerRef,
+        scope: &mut Scope<'_>,
+    ) -> Outcome {
+        let version = self.head.version;
+        let Some(chosen) = wants.list.get(position) else {
+            return Outcome::Close(CloseReason::Malformed);
+        };
+        let At::Old(topic, _) = &chosen.at else {
+            return Outcome::Close(CloseReason::Malformed);
+        };
+        let beside = |(other, want): &(usize, &Want)| {
+            !scope.memory.relay_alone && *other != position && want.topic == chosen.topic
+        };
+        let others: Vec<&Want> = wants.list.iter().enumerate().filter(beside).map(|(_, want)| want).collect();
+        let role = Role::Old { spot: old.spot, position: old.position, end: old.end };
+        let mut entries =
+            vec![Planned { topic: Arc::clone(topic), partition: chosen.partition.index, role }];
+        let ask = |want: &Want, offset: i64| {
+            FetchPartition::default()
+                .with_partition(want.partition.index)
+                .with_current_leader_epoch(-1)
+                .with_fetch_offset(offset)
+                .with_last_fetched_epoch(-1)
+                .with_log_start_offset(-1)
+                .with_partition_max_bytes(want.partition.max_bytes.min(RELAY_BYTES))
+        };
+        let mut partitions = vec![ask(chosen, old.spot.physical)];
+        for want in &others {
+            let error = match &want.at {
+                At::Blank(_, error) | At::Error(error) => *error,
+                At::Plain | At::Live(..) | At::Old(..) => code::NONE,
+            };
+            let partition = want.partition.index;
+            entries.push(Planned { topic: Arc::clone(topic), partition, role: Role::Blank(error) });
+            partitions.push(ask(want, NOWHERE));
+        }
+        let name = WireTopicName(StrBytes::from_string(topic.name.as_str().to_owned()));
+        let request = WireRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_max_wait_ms(0)
+            .with_min_bytes(0)
+            .with_max_bytes(asked.max_bytes)
+            .with_isolation_level(asked.isolation_level)
+            .with_session_id(0)
+            .with_session_epoch(-1)
+            .with_topics(vec![FetchTopic::default().with_topic(name).with_partitions(partitions)]);
+        let built = frame::encode_request(ApiKey::Fetch, version, self.head.correlation_id, &self.client_id, &request);
+        let alone = scope.memory.relay_alone;
+        let extra = wants.extra(
+            version,
+            |want| want.topic != chosen.topic || (alone && want.partition.index != chosen.partition.index),
+            scope,
+        );
+        let fallback = wants.fallback(self.head, scope);
+        match (built, extra, fallback) {
+            (Ok(bytes), Ok((extra, extra_topics)), Ok(fallback)) => {
+                let plan = FetchPlan {
+                    entries,
+                    cursor: 0,
+                    extra: (extra_topics > 0).then_some(extra),
+                    extra_topics,
+                    relay: Some(broker),
+                    fallback: Some(fallback),
+                };
+                Outcome::Send(Source::Relay(broker), bytes, SlotState::Fetch(Some(Box::new(plan))))
+            }
+            (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => error.into(),
+        }
+    }
+}
+
+fn physical(partition: &mut Partition, offset: i64) {
+    partition.fetch_offset = offset;
+    partition.current_leader_epoch = -1;
+    partition.last_fetched_epoch = -1;
+    partition.log_start_offset = -1;
+}
+
+impl Wants {
+    /// The old segments that can be read now: position in the list, where, and from which broker.
+    fn relays(&self, scope: &Scope<'_>) -> Vec<(usize, OldSpot, BrokerRef)> {
+        let usable = |(position, want): (usize, &Want)| {
+            let At::Old(topic, old) = &want.at else {
+                return None;
+            };
+            let broker = facts::leader(scope.world, old.cluster, topic.name.as_str(), want.partition.index)?;
+            let broker = BrokerRef { cluster: old.cluster, broker };
+            scope.memory.relay_usable(broker, scope.now).then_some((position, *old, broker))
+        };
+        self.list.iter().enumerate().filter_map(usable).collect()
+    }
+
+    /// Whole topics of local entries for the partitions that `take` says yes to, and their count.
+    fn extra(
+        &self,
+        version: i16,
+        take: impl Fn(&Want) -> bool,
+        scope: &mut Scope<'_>,
+    ) -> Result<(Bytes, u32), WireError> {
+        let mut out = Vec::new();
+        let mut count = 0_u32;
+        for (name, entries) in self.entries(take, scope) {
+            fetch_answer::encode_topic(version, name, &entries, &mut out)?;
+            count = count.saturating_add(1);
+        }
+        Ok((Bytes::from(out), count))
+    }
+
+    /// The whole answer from here.
+    fn fallback(&self, head: RequestHead, scope: &mut Scope<'_>) -> Result<Bytes, WireError> {
+        let topics = self.entries(|_| true, scope);
+        let topics: Vec<(&str, &[Entry])> = topics.iter().map(|(name, list)| (*name, list.as_slice())).collect();
+        fetch_answer::encode(head.version, head.correlation_id, &ANSWER, &topics)
+    }
+
+    fn entries(&self, take: impl Fn(&Want) -> bool, scope: &mut Scope<'_>) -> Vec<(&str, Vec<Entry>)> {
+        let mut topics: Vec<(usize, &str, Vec<Entry>)> = Vec::new();
+        for want in self.list.iter().filter(|want| take(want)) {
+            let name = self.names.get(want.topic).map_or("", String::as_str);
+            let entry = entry(name, want, scope);
+            match topics.last_mut() {
+                Some((topic, _, entries)) if *topic == want.topic => entries.push(entry),
+                _ => topics.push((want.topic, name, vec![entry])),
+            }
+        }
+        topics.into_iter().map(|(_, name, entries)| (name, entries)).collect()
+    }
+}
+
+/// A local entry.
+fn entry(name: &str, want: &Want, scope: &mut Scope<'_>) -> Entry {
+    let index = want.partition.index;
+    match &want.at {
+        At::Plain => Entry::empty(index, -1, -1, -1),
+        At::Error(error) => {
+            let hint = (*error == code::NOT_LEADER_OR_FOLLOWER).then(|| route::hint(scope.world, name, index));
+            let leader = hint.flatten().map(|hint| hint.leader());
+            Entry { leader, ..Entry::error(index, *error) }
+        }
+        At::Live(topic, _) | At::Old(topic, _) | At::Blank(topic, code::NONE) => {
+            let marks = watermarks(topic, index, scope);
+            Entry::empty(index, marks.high_watermark, marks.last_stable, marks.log_start)
+        }
+        At::Blank(_, error) => Entry::error(index, *error),
+    }
+}
+
+/// The last known watermarks, virtual.
+struct Marks {
+    high_watermark: i64,
+    last_stable: i64,
+    log_start: i64,
+}
+
+fn watermarks(topic: &TopicModel, partition: i32, scope: &mut Scope<'_>) -> Marks {
+    let known = *scope.memory.partition(&topic.name, partition, topic.generation(partition));
+    // At the very least everything before the last segment has been written.
+    let least = topic.chain(partition).and_then(|chain| chain.chain.last()).map_or(-1, |last| last.start);
+    let start = topic.chain(partition).map_or(-1, |chain| chain.chain.start());
+    Marks {
+        high_watermark: known.high_watermark.max(least),
+        last_stable: known.last_stable.max(least),
+        log_start: known.log_start.max(start),
+    }
+}
+
+/// Where an asked partition is.
+fn at(name: &str, partition: &Partition, scope: &mut Scope<'_>) -> At {
+    let topic = match route::place(scope.world, scope.broker.cluster, name) {
+        Place::Here(None) => return At::Plain,
+        Place::Here(Some(topic)) => Arc::clone(topic),
+        Place::Elsewhere => return At::Error(code::NOT_LEADER_OR_FOLLOWER),
+        Place::Hidden => return At::Error(code::UNKNOWN_TOPIC_OR_PARTITION),
+    };
+    let offset = partition.fetch_offset;
+    let generation = topic.generation(partition.index);
+    let now = scope.now;
+    let known = scope.memory.partition(&topic.name, partition.index, generation);
+    if known.odd.is_some_and(|odd| odd.offset() != offset) {
+        // The reader has got on, or has been set elsewhere.
+        known.odd = None;
+    }
+    let spot = match known.odd {
+        // Asked about already, and nobody could say.
+        Some(Odd::Doubt { ask_at, .. }) if now < ask_at => return At::Blank(topic, code::NONE),
+        Some(Odd::Jump(spot) | Odd::Doubt { spot, .. }) => Some(spot),
+        Some(Odd::Gone { .. }) => return At::Blank(topic, code::OFFSET_OUT_OF_RANGE),
+        Some(Odd::Beyond { until, .. }) if now < until => return At::Blank(topic, code::NONE),
+        Some(Odd::Beyond { .. }) => {
+            known.odd = None;
+            None
+        }
+        None => None,
+    };
+    let Some(chain) = topic.chain(partition.index) else {
+        return At::Live(topic, Spot { offset, generation: 0, physical: offset });
+    };
+    let found = match spot {
+        Some(spot) => chain.chain.by_generation(spot.generation).map(|(position, segment)| (position, segment, spot)),
+        None => chain.chain.segment_at(offset).map(|(position, segment)| {
+            let physical = segment.to_physical(offset);
+            (position, segment, Spot { offset, generation: segment.generation, physical })
+        }),
+    };
+    let Some((position, segment, spot)) = found else {
+        // Below the first segment that is left.
+        return At::Blank(topic, code::OFFSET_OUT_OF_RANGE);
+    };
+    match (segment.physical_end, chain.clusters.get(position)) {
+        (Some(end), Some(cluster)) => {
+            let old = OldSpot { spot, position, cluster: *cluster, end };
+            At::Old(topic, old)
+        }
+        _ => At::Live(topic, spot),
+    }
+}

@@ -1,0 +1,79 @@
+//! OffsetCommit. A coordinator refuses commits for a topic that its cluster lacks; while a topic's placeholder on the home
+//! cluster is not there yet, its commit waits for a moment and is then answered by "try again".
+
+use bytes::Bytes;
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::{OffsetCommitRequest, TopicName};
+use sluice_mesh::model::World;
+use sluice_wire::frame;
+
+use super::pass;
+use crate::code;
+use crate::outcome::{Frame, Outcome, RequestHead, Scope};
+use crate::slot::SlotState;
+
+/// How long a commit waits for a placeholder, milliseconds.
+pub(super) const WAIT: u64 = 2_000;
+
+/// Commits for the topic would be refused by its group's coordinator although it is shown to clients.
+pub(super) fn lacks_placeholder(world: &World, topic: &str) -> bool {
+    world.locate(topic).is_some_and(|located| {
+        located.cluster != world.model.home && located.model.is_none_or(|topic| !topic.placeholder)
+    })
+}
+
+pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
+    let request = match frame.decode::<OffsetCommitRequest>() {
+        Ok(request) => request,
+        Err(error) => return error.into(),
+    };
+    let lacking = request.topics.iter().any(|topic| lacks_placeholder(scope.world, topic.name.as_str()));
+    if !lacking {
+        return pass();
+    }
+    let until = scope.now.saturating_add(WAIT);
+    let (head, client_id, whole) = (frame.head, std::mem::take(&mut frame.client_id), frame.copy());
+    wait(head, client_id, whole, request, until, scope)
+}
+
+fn wait(
+    head: RequestHead,
+    client_id: String,
+    whole: Bytes,
+    mut request: OffsetCommitRequest,
+    until: u64,
+    scope: &mut Scope<'_>,
+) -> Outcome {
+    let lacks = |name: &TopicName| lacks_placeholder(scope.world, name.as_str());
+    if !request.topics.iter().any(|topic| lacks(&topic.name)) {
+        return Outcome::Send(crate::step::Source::Main, whole, SlotState::Pass);
+    }
+    if scope.now < until {
+        let retry = move |scope: &mut Scope<'_>| wait(head, client_id, whole, request, until, scope);
+        return Outcome::Hold(until, Box::new(retry));
+    }
+    let (lacking, rest): (Vec<_>, Vec<_>) = request.topics.drain(..).partition(|topic| lacks(&topic.name));
+    let refused: Vec<OffsetCommitResponseTopic> = lacking
+        .into_iter()
+        .map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                OffsetCommitResponsePartition::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_error_code(code::COORDINATOR_LOAD_IN_PROGRESS)
+            });
+            OffsetCommitResponseTopic::default().with_name(topic.name).with_partitions(partitions.collect())
+        })
+        .collect();
+    if rest.is_empty() {
+        return head.answer(&OffsetCommitResponse::default().with_topics(refused));
+    }
+    request.topics = rest;
+    let rewrite = move |body: Bytes| {
+        let mut answer: OffsetCommitResponse = head.decode_answer(body)?;
+        answer.topics.extend(refused);
+        frame::encode_answer(head.key, head.version, head.correlation_id, &answer)
+    };
+    head.send(&client_id, &request, SlotState::Rewrite(Box::new(rewrite)))
+}

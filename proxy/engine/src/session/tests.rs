@@ -1,0 +1,9 @@
+//! Whole sessions: pipelined requests in any chunks, against a broker that is a function.
+
+pub(crate) mod rig;
+
+mod fetch;
+mod hostile;
+mod ordering;
+mod others;
+mod produce;
