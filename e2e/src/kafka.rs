@@ -15,6 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 
 use crate::process::{Lifetime, Process};
 pub use jars::{Jars, java};
@@ -24,7 +25,7 @@ pub const KAFKA_4: &str = "4.3.1";
 /// The oldest Kafka that the tests run.
 pub const KAFKA_3: &str = "3.9.2";
 
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// What a cluster is to be.
 #[derive(Debug, Clone)]
@@ -314,7 +315,9 @@ impl Admin {
     }
 
     fn options() -> AdminOptions {
-        AdminOptions::new().operation_timeout(Some(Duration::from_secs(20))).request_timeout(Some(Duration::from_secs(30)))
+        AdminOptions::new()
+            .operation_timeout(Some(Duration::from_secs(20)))
+            .request_timeout(Some(Duration::from_secs(30)))
     }
 
     /// Creates a topic and waits until all its partitions have leaders that this client's bootstrap shows.
@@ -328,12 +331,18 @@ impl Admin {
         for (key, value) in configs {
             topic = topic.set(key, value);
         }
-        for result in self.runtime.block_on(self.client.create_topics([&topic], &Self::options()))? {
-            if let Err((topic, code)) = result {
-                bail!("create topic {topic}: {code}");
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let results = self.runtime.block_on(self.client.create_topics([&topic], &Self::options()))?;
+            match results.into_iter().next().context("create topics: an empty answer")? {
+                Ok(_) => return self.wait_topic(name, partitions),
+                // librdkafka leaves it to its user to try this one again.
+                Err((_, RDKafkaErrorCode::NotController)) if Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                Err((topic, code)) => bail!("create topic {topic}: {code}"),
             }
         }
-        self.wait_topic(name, partitions)
     }
 
     /// Waits until the topic shows this many partitions with leaders.
@@ -372,11 +381,10 @@ impl Admin {
     /// The value of a topic's configuration entry.
     pub fn topic_config(&self, topic: &str, key: &str) -> Result<Option<String>> {
         let resources = [ResourceSpecifier::Topic(topic)];
-        for result in self.runtime.block_on(self.client.describe_configs(&resources, &Self::options()))? {
-            let resource = result.map_err(|code| anyhow::anyhow!("describe configs of {topic}: {code}"))?;
-            return Ok(resource.get(key).and_then(|entry| entry.value.clone()));
-        }
-        Ok(None)
+        let results = self.runtime.block_on(self.client.describe_configs(&resources, &Self::options()))?;
+        let result = results.into_iter().next().context("describe configs: an empty answer")?;
+        let resource = result.map_err(|code| anyhow::anyhow!("describe configs of {topic}: {code}"))?;
+        Ok(resource.get(key).and_then(|entry| entry.value.clone()))
     }
 
     /// *Replaces* a topic's configuration by this one entry.

@@ -43,6 +43,8 @@ pub struct LoadSpec {
     pub history: Option<PathBuf>,
     /// Longest time without progress.
     pub stuck_after: Duration,
+    /// Other producers of the topic that promise neither order nor uniqueness.
+    pub not_idempotent: Vec<String>,
 }
 
 impl LoadSpec {
@@ -57,6 +59,7 @@ impl LoadSpec {
             java_group: false,
             history: None,
             stuck_after: Duration::from_secs(15),
+            not_idempotent: Vec::new(),
         }
     }
 }
@@ -119,8 +122,13 @@ impl Load {
         }
         if spec.java_group {
             let (topic, bootstrap, folder) = (spec.topic.clone(), bootstrap.clone(), folder.clone());
-            let member =
-                JavaMemberSpec { name: "java-member".to_owned(), bootstrap, topic, group: JAVA_GROUP.to_owned(), folder };
+            let member = JavaMemberSpec {
+                name: "java-member".to_owned(),
+                bootstrap,
+                topic,
+                group: JAVA_GROUP.to_owned(),
+                folder,
+            };
             members.push(member.start(jars, &recorder)?);
         }
         let mut producers = Vec::new();
@@ -139,10 +147,8 @@ impl Load {
             topic: spec.topic.clone(),
             partitions: spec.partitions,
         };
-        let watchers = vec![
-            watch.watch(Duration::from_millis(200), &recorder),
-            asker.start(Duration::from_secs(1), &recorder),
-        ];
+        let watchers =
+            vec![watch.watch(Duration::from_millis(200), &recorder), asker.start(Duration::from_secs(1), &recorder)];
         Ok(Self { spec, bootstrap, recorder, producers, members, watchers, readers: Vec::new(), fresh: 0 })
     }
 
@@ -268,7 +274,8 @@ impl Load {
         say("the history is judged");
         let events = self.recorder.events();
         let stuck_after = u64::try_from(self.spec.stuck_after.as_micros()).ok();
-        let verdict = check(&events, &Settings { stuck_after, ..Settings::default() });
+        let not_idempotent = self.spec.not_idempotent.iter().cloned().collect();
+        let verdict = check(&events, &Settings { not_idempotent, stuck_after, ..Settings::default() });
         for report in moves.iter_mut() {
             fill_in(report, &events);
         }
@@ -278,7 +285,8 @@ impl Load {
     /// Whether a cluster holds the topic as more than a placeholder.
     fn has_copy(&self, document: &Document, name: &str, cluster: &crate::kafka::Cluster) -> Result<bool> {
         let chains = document.topics.iter().find(|topic| topic.name.as_str() == self.spec.topic).map(|t| &t.chains);
-        if chains.is_some_and(|chains| chains.iter().flat_map(|c| &c.0).any(|segment| segment.cluster.as_str() == name)) {
+        if chains.is_some_and(|chains| chains.iter().flat_map(|c| &c.0).any(|segment| segment.cluster.as_str() == name))
+        {
             return Ok(true);
         }
         // Never moved, or a placeholder: whatever is in it counts as stray.
@@ -340,12 +348,8 @@ impl Load {
                 let raw = RawSpec::new(&name, &self.bootstrap, &self.spec.topic, self.spec.partitions);
                 raw.catch_up_from(&from, &self.recorder)?;
                 if cut + 1 == cuts {
-                    let mut reader = ReaderSpec::new(
-                        &format!("{name}-rd"),
-                        &self.bootstrap,
-                        &self.spec.topic,
-                        self.spec.partitions,
-                    );
+                    let mut reader =
+                        ReaderSpec::new(&format!("{name}-rd"), &self.bootstrap, &self.spec.topic, self.spec.partitions);
                     reader.from = from;
                     reader.catch_up(&self.recorder)?;
                 }
@@ -388,8 +392,7 @@ impl Load {
         let committed = asker.committed_offsets(list, Duration::from_secs(20)).context("OffsetFetch")?;
         let mut lag = 0;
         for element in committed.elements() {
-            let (low, high) =
-                asker.fetch_watermarks(&self.spec.topic, element.partition(), Duration::from_secs(20))?;
+            let (low, high) = asker.fetch_watermarks(&self.spec.topic, element.partition(), Duration::from_secs(20))?;
             let position = if let Offset::Offset(offset) = element.offset() { offset } else { low };
             lag += (high - position).max(0);
         }

@@ -1,6 +1,8 @@
 //! Sluice in directory mode: one operator, one proxy per broker node, resources by rename, status and reports by reading.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,8 @@ pub struct MeshSpec {
     pub operator_admin: u16,
     /// How long operator and proxies may live.
     pub lifetime: Lifetime,
+    /// Environment of operator and proxies.
+    pub env: Vec<(String, String)>,
 }
 
 /// A running mesh.
@@ -95,14 +99,20 @@ impl Mesh {
         self.operator.iter().chain(self.proxies.values())
     }
 
+    fn spawn(&self, name: &str, program: &str) -> Result<Spawn> {
+        let log = self.spec.logs.join(format!("{name}.log"));
+        let spawn = Spawn::new(name, binary(program)?, log).lifetime(self.spec.lifetime);
+        Ok(self.spec.env.iter().fold(spawn, |spawn, (key, value)| spawn.env(key, value)))
+    }
+
     /// Starts the operator (again).
     pub fn start_operator(&mut self) -> Result<()> {
         let admin = format!("{}:{}", self.spec.nodes[0].host, self.spec.operator_admin);
-        let process = Spawn::new("operator", binary("sluice-operator")?, self.spec.logs.join("operator.log"))
+        let process = self
+            .spawn("operator", "sluice-operator")?
             .arg("--directory")
             .arg(&self.spec.directory)
             .args(["--mesh", "default", "--admin", &admin])
-            .lifetime(self.spec.lifetime)
             .start()?;
         self.operator = Some(process);
         Ok(())
@@ -123,14 +133,14 @@ impl Mesh {
     /// Starts a node's proxy (again).
     pub fn start_proxy(&mut self, name: &str) -> Result<()> {
         let node = self.node(name)?.clone();
-        let process = Spawn::new(name, binary("sluice-proxy")?, self.spec.logs.join(format!("{name}.log")))
+        let process = self
+            .spawn(name, "sluice-proxy")?
             .args(["--name", name, "--host", &node.host, "--broker-host", &node.host])
             .args(["--bootstrap-port", &self.spec.port.to_string()])
             .args(["--port-base", &self.spec.port_base.to_string()])
             .arg("--directory")
             .arg(&self.spec.directory)
             .args(["--admin", &format!("{}:{}", node.host, self.spec.proxy_admin)])
-            .lifetime(self.spec.lifetime)
             .start()?;
         self.proxies.insert(name.to_owned(), process);
         Ok(())
@@ -224,6 +234,16 @@ impl Mesh {
         Ok(reports)
     }
 
+    /// The answer, headers and all, of a proxy's admin endpoint.
+    pub fn get_from_proxy(&self, name: &str, path: &str) -> Result<String> {
+        get(&format!("{}:{}", self.node(name)?.host, self.spec.proxy_admin), path)
+    }
+
+    /// The answer, headers and all, of the operator's admin endpoint.
+    pub fn get_from_operator(&self, path: &str) -> Result<String> {
+        get(&format!("{}:{}", self.spec.nodes[0].host, self.spec.operator_admin), path)
+    }
+
     /// Fails if one of our processes has ended by itself.
     pub fn check_alive(&mut self) -> Result<()> {
         for process in self.operator.iter_mut().chain(self.proxies.values_mut()) {
@@ -234,7 +254,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// Waits until these KafkaClusters are Ready and every running proxy has applied the document.
+    /// Waits until these clusters are Ready and every running proxy has applied the document.
     pub fn wait_ready(&mut self, clusters: &[&str], within: Duration) -> Result<()> {
         let end = Instant::now() + within;
         loop {
@@ -253,6 +273,8 @@ impl Mesh {
                 let applied = self.reports()?.iter().find(|r| r.proxy.as_str() == node).map_or(0, |r| r.revision);
                 if revision == 0 || applied < revision {
                     waiting.push(format!("proxy {node}: has applied revision {applied} of {revision}"));
+                } else if self.get_from_proxy(node, "/ready").is_ok_and(|answer| !answer.starts_with("HTTP/1.1 200")) {
+                    waiting.push(format!("proxy {node}: is not ready"));
                 }
             }
             if waiting.is_empty() {
@@ -331,9 +353,20 @@ pub fn summary(status: &TopicRouteStatus) -> String {
     let conditions: Vec<String> = status
         .conditions
         .iter()
-        .map(|condition| format!("{}={} ({}: {})", condition.type_, condition.status, condition.reason, condition.message))
+        .map(|condition| {
+            format!("{}={} ({}: {})", condition.type_, condition.status, condition.reason, condition.message)
+        })
         .collect();
     format!("{phase}; {}", conditions.join("; "))
+}
+
+fn get(address: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).with_context(|| format!("GET {path} from {address}"))?;
+    Ok(answer)
 }
 
 fn read_if_there(file: &Path) -> Result<Option<String>> {
@@ -372,6 +405,7 @@ mod tests {
             proxy_admin: 25_098,
             operator_admin: 25_099,
             lifetime: Lifetime::WithUs,
+            env: Vec::new(),
         };
         Mesh { spec, operator: None, proxies: BTreeMap::new() }
     }

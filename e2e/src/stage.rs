@@ -33,6 +33,8 @@ pub struct StageSpec {
     pub mesh: bool,
     /// How long everything may live.
     pub lifetime: Lifetime,
+    /// Environment of operator and proxies.
+    pub env: Vec<(String, String)>,
 }
 
 impl StageSpec {
@@ -48,6 +50,7 @@ impl StageSpec {
             clusters: 2,
             mesh: true,
             lifetime: Lifetime::WithUs,
+            env: Vec::new(),
         })
     }
 
@@ -83,6 +86,7 @@ impl StageSpec {
             proxy_admin: self.port + 98,
             operator_admin: self.port + 99,
             lifetime: self.lifetime,
+            env: self.env.clone(),
         }
     }
 
@@ -158,7 +162,7 @@ impl Stage {
             mesh.apply_cluster(name, bootstrap, which == 0)?;
         }
         let names: Vec<&str> = clusters.iter().map(|(name, _)| name.as_str()).collect();
-        mesh.wait_ready(&names, Duration::from_secs(60))
+        mesh.wait_ready(&names, Duration::from_mins(1))
     }
 
     /// What it was made from.
@@ -186,10 +190,16 @@ impl Stage {
         Admin::new(&self.bootstrap())
     }
 
-    /// Creates a topic where clients would, with a replica on every broker.
+    /// Creates a topic on the home cluster, with a replica on every broker, and waits until clients see it.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+        self.create_topic_on(CLUSTERS[0], topic, partitions, &[])
+    }
+
+    /// Creates a topic on a cluster itself, with a replica on every broker, and waits until clients see it.
+    pub fn create_topic_on(&self, cluster: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
         let partitions = usize::try_from(partitions).context("a partition count")?;
-        self.admin()?.create_topic(topic, partitions, self.spec.brokers, &[])
+        self.cluster(cluster)?.admin()?.create_topic(topic, partitions, self.spec.brokers, configs)?;
+        self.admin()?.wait_topic(topic, partitions)
     }
 
     /// Everything that runs.

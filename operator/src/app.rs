@@ -55,14 +55,14 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), AppError> {
     let standby = || tracing::info!("another operator leads; standing by");
     let opened = stop.run_until_cancelled(Directory::open(&args.directory, standby)).await;
     let Some(directory) = opened.transpose()? else { return Ok(()) };
-    let store: Arc<dyn Store> = Arc::new(directory);
+    let directory = Arc::new(directory);
+    let store: Arc<dyn Store> = Arc::<Directory>::clone(&directory);
     metrics.set_leader(true);
     tracing::info!(directory = %args.directory.display(), mesh = args.mesh, "leading");
     let worked = work(&args, &store, &metrics, &shown, &stop).await;
     shown.send_replace(None);
     metrics.set_leader(false);
-    // The last one to let go of the store writes what is left and frees the lock.
-    drop(store);
+    directory.close();
     worked
 }
 

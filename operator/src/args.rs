@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// The Sluice operator: turns KafkaClusters and TopicRoutes into the mesh document that proxies load, and moves topics.
+/// The Sluice operator: turns KafkaCluster and TopicRoute resources into the mesh document that proxies load, and moves topics.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "sluice-operator", version, about, long_about = None)]
 pub struct Args {

@@ -68,10 +68,13 @@ fn free_tag(known: &BTreeMap<String, ClusterIdentity>) -> Result<u8, IdentityErr
 }
 
 fn free_base(known: &BTreeMap<String, ClusterIdentity>) -> Result<i32, IdentityError> {
-    let end = known.values().filter_map(end).max().unwrap_or(0);
+    let no_room = IdentityError::NoRoom { what: "node ids" };
+    let ends: Option<Vec<i32>> = known.values().map(end).collect();
+    // A cluster whose own ids run over the end leaves no room behind it.
+    let end = ends.ok_or(no_room.clone())?.into_iter().max().unwrap_or(0);
     let base = end.checked_add(ROOM - 1).map(|end| end / ROOM * ROOM).map(|base| base.max(ROOM));
     // The new cluster needs room of its own above its base.
-    base.filter(|base| base.checked_add(ROOM).is_some()).ok_or(IdentityError::NoRoom { what: "node ids" })
+    base.filter(|base| base.checked_add(ROOM).is_some()).ok_or(no_room)
 }
 
 /// One past the node ids of a cluster.

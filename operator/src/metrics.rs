@@ -1,4 +1,4 @@
-//! What the operator counts, in OpenMetrics text. Labels are closed sets, but for the names of kinds and clusters.
+//! What the operator counts, in `OpenMetrics` text. Labels are closed sets, but for the names of kinds and clusters.
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
@@ -196,7 +196,7 @@ impl Metrics {
         self.cluster_up.remove(&ClusterLabels { cluster: cluster.to_owned() });
     }
 
-    /// As OpenMetrics text.
+    /// As `OpenMetrics` text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         if let Err(error) = text::encode(&mut text, &self.registry) {

@@ -210,7 +210,13 @@ async fn remember(ctx: &Context, topic: &TopicName, id: Uuid) -> Result<(), Ledg
 }
 
 async fn create(ctx: &Context, client: &Client, topic: &TopicName, partitions: usize) -> Result<bool, StepError> {
-    let revision = ctx.publisher.revision();
+    // The document must say where the topic lives before anything of its name appears on the home cluster.
+    let document = ctx.publisher.document().borrow().clone();
+    let entry = document.as_ref().and_then(|document| document.topics.iter().find(|entry| entry.name == *topic));
+    let (Some(document), true) = (&document, entry.is_some_and(|entry| entry.cluster != ctx.home)) else {
+        return Ok(false);
+    };
+    let revision = document.revision;
     let applied = ctx.proxies.wait_applied(revision, REPORTS).await;
     if !applied.complete() {
         let late: Vec<String> = applied.stale.iter().map(ToString::to_string).collect();

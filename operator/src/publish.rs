@@ -213,6 +213,9 @@ impl Publisher {
         if !state.started {
             return Err(PublishError::NotStarted);
         }
+        if self.inner.ledger.fenced().is_cancelled() {
+            return Err(LedgerError::Fenced { cluster: self.inner.home.clone() }.into());
+        }
         let compiled = self.compile(state)?;
         let next = compiled.document.clone();
         self.inner.compiled.send_if_modified(|known| {

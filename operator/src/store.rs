@@ -30,9 +30,9 @@ pub struct Resource<K> {
 /// adapter tells their author itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Resources {
-    /// KafkaClusters.
+    /// Clusters.
     pub clusters: BTreeMap<String, Arc<Resource<KafkaCluster>>>,
-    /// TopicRoutes.
+    /// Routes.
     pub routes: BTreeMap<String, Arc<Resource<TopicRoute>>>,
     /// Mesh settings.
     pub settings: Settings,

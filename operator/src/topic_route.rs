@@ -172,16 +172,16 @@ impl Run<'_> {
         if known.is_some() && !s.memory.ledger_unknown && s.standing != standing {
             stand(&mut s, standing);
         }
-        if let Some(wanted) = s.wanted.as_ref().filter(|wanted| wanted.to != s.serving && !s.urgent()) {
-            if let Some(shut) = [&wanted.to, &s.serving].into_iter().find(|name| !self.ctx.ledger.is_open(name)) {
-                return Err(ledger_not_read(shut));
-            }
+        if let Some(wanted) = s.wanted.as_ref().filter(|wanted| wanted.to != s.serving && !s.urgent())
+            && let Some(shut) = [&wanted.to, &s.serving].into_iter().find(|name| !self.ctx.ledger.is_open(name))
+        {
+            return Err(ledger_not_read(shut));
         }
         // A route that now points elsewhere, or a topic that has moved, makes old preparations worthless.
-        let stale =
-            s.memory.checked.as_ref().is_some_and(|(to, _)| Some(to) != s.wanted.as_ref().map(|wanted| &wanted.to));
-        if stale && !s.urgent() {
+        let to = s.wanted.as_ref().map(|wanted| wanted.to.clone());
+        if s.memory.asked != to && !s.urgent() {
             s.memory.forget_preparations();
+            s.memory.asked = to;
         }
         Ok(s)
     }
@@ -200,13 +200,11 @@ impl Run<'_> {
             .filter(|name| resources.clusters.contains_key(name.as_str()))
             .chain([&self.ctx.home])
             .find(|name| !self.ctx.ledger.is_open(name));
-        match missing {
-            Some(cluster) => Err(ledger_not_read(cluster)),
-            None => {
-                memory.ledgers_read = true;
-                Ok(())
-            }
+        if let Some(cluster) = missing {
+            return Err(ledger_not_read(cluster));
         }
+        memory.ledgers_read = true;
+        Ok(())
     }
 
     fn take_turn(&mut self, s: &mut Situation) {
@@ -221,7 +219,11 @@ impl Run<'_> {
         let began = s.memory.attempt.number;
         let result = apply::apply(self.ctx, self.topic, &s, action).await;
         s.now = clock::now_millis();
-        if let Err(problem) = &result {
+        if let Err(problem) = &result
+            && s.memory.problem.as_ref() == Some(problem)
+        {
+            tracing::debug!(topic = %self.topic, action = action.name(), %problem, "failed again");
+        } else if let Err(problem) = &result {
             tracing::warn!(topic = %self.topic, action = action.name(), %problem, "a step of the move failed");
         } else {
             tracing::debug!(topic = %self.topic, action = action.name(), "done");
@@ -276,7 +278,7 @@ impl Run<'_> {
         }
         last.completed_at = now;
         last.pause = Pause::of(timings);
-        last.ledger = from.to_owned();
+        from.clone_into(&mut last.ledger);
         self.ctx.metrics.move_ended("completed");
         let pause = last.pause;
         let text = match pause {

@@ -148,7 +148,8 @@ impl App {
 
     /// Waits for the data threads to end. False if one of them panicked.
     pub fn join(mut self) -> bool {
-        self.threads.drain(..).fold(true, |well, thread| thread.join().is_ok() && well)
+        let ends: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
+        ends.iter().all(Result::is_ok)
     }
 
     /// All data threads have ended.

@@ -87,6 +87,8 @@ pub struct Limits {
     pub relay_idle_millis: u64,
     /// Answers that are due when a connection is to be closed have this long.
     pub close_millis: u64,
+    /// How long a client that was told of the end may take to read its last answers and to close.
+    pub linger_millis: u64,
 }
 
 impl Default for Limits {
@@ -99,6 +101,7 @@ impl Default for Limits {
             relay_millis: 3_000,
             relay_idle_millis: 60_000,
             close_millis: 10_000,
+            linger_millis: 1_000,
         }
     }
 }

@@ -28,6 +28,7 @@ use std::time::Instant;
 use sluice_engine::session::{self, Session};
 use sluice_engine::step::{CloseReason, Source};
 use sluice_mesh::model::{BrokerRef, World};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use self::alarm::Alarm;
@@ -66,7 +67,15 @@ pub(crate) struct Connection {
     alarm: Alarm,
     now: u64,
     last_activity: u64,
-    end: Option<End>,
+    ended: Option<Ended>,
+}
+
+/// The connection is over, but for the last bytes on the wire.
+#[derive(Clone, Copy)]
+struct Ended {
+    end: End,
+    /// Until when the client may take its last answers.
+    linger: u64,
 }
 
 /// An upstream to another broker.
@@ -139,7 +148,7 @@ impl Connection {
             alarm: Alarm::new(now, now.saturating_add(idle)),
             now,
             last_activity: now,
-            end: None,
+            ended: None,
             thread,
         }
     }
@@ -289,6 +298,50 @@ impl Connection {
         Wait::World { until, version: self.thread.version(), since: Instant::now() }
     }
 
+    /// Nothing more will be done for the client; its brokers are left at once.
+    fn over(&mut self, cx: &mut Context<'_>, end: End) {
+        self.count(end);
+        self.main.lose(&self.thread.scratch.pool);
+        self.relays.clear();
+        self.rest.clear(&self.thread.scratch.pool);
+        let wait = match end {
+            End::Client | End::Defect => 0,
+            // Closing a socket that has unread bytes resets it, and a reset takes the answers along that the client has
+            // not read yet. So: say that it is the end, and let the client have the last word.
+            End::Session(_) | End::Idle | End::Slow | End::Drained => self.thread.limits.linger_millis,
+        };
+        let _ = Pin::new(&mut self.client).poll_shutdown(cx);
+        self.ended = Some(Ended { end, linger: self.now.saturating_add(wait) });
+    }
+
+    /// Reads what the client still sends, for nobody, until it closes too.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Some(Ended { end, linger }) = self.ended else { return Poll::Pending };
+        self.now = self.thread.clock.now();
+        let mut buffers = self.thread.scratch.take();
+        let over = loop {
+            if self.now >= linger {
+                break true;
+            }
+            match leg::poll_read(cx, &mut self.client, &mut buffers.read) {
+                Poll::Ready(Ok(0) | Err(_)) => break true,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break self.alarm.poll(cx, self.now, linger).is_ready(),
+            }
+        };
+        self.thread.scratch.put(buffers);
+        if over { Poll::Ready(end) } else { Poll::Pending }
+    }
+
+    fn count(&self, end: End) {
+        self.thread.counters.closed(end);
+        if let Some(complaint) = end.complaint()
+            && let Some(unsaid) = self.thread.may_complain()
+        {
+            tracing::warn!(peer = %self.peer, reason = end.label(), unsaid, "connection closed: {complaint}");
+        }
+    }
+
     fn close(&mut self, end: End, deaf: bool) {
         if self.closing.is_none() {
             // Answers that are due have this long; a request that was cut off by its client will never be answered.
@@ -308,11 +361,11 @@ impl Future for Connection {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.get_mut();
-        let result = this.drive(cx);
-        if let Poll::Ready(end) = result {
-            this.end = Some(end);
+        if this.ended.is_none() {
+            let Poll::Ready(end) = this.drive(cx) else { return Poll::Pending };
+            this.over(cx, end);
         }
-        result
+        this.linger(cx)
     }
 }
 
@@ -323,20 +376,23 @@ impl Drop for Connection {
         self.to_client.drop_all(pool);
         self.main.lose(pool);
         self.thread.connections.close(self.id);
-        let end = match self.end {
-            Some(end) => end,
-            None if std::thread::panicking() => {
+        if self.ended.is_none() {
+            if std::thread::panicking() {
                 self.thread.metrics.panics.inc();
-                End::Defect
+                self.count(End::Defect);
+            } else {
+                // The runtime is shut down under it.
+                self.count(End::Drained);
             }
-            // The runtime is shut down under it.
-            None => End::Drained,
-        };
-        self.thread.counters.closed(end);
-        if let Some(complaint) = end.complaint()
-            && let Some(unsaid) = self.thread.may_complain()
-        {
-            tracing::warn!(peer = %self.peer, reason = end.label(), unsaid, "connection closed: {complaint}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_idle_connection_is_small() {
+        let bytes = size_of::<super::Connection>();
+        assert!(bytes <= 2048, "{bytes}");
     }
 }

@@ -60,7 +60,7 @@ impl DataThread {
                 bound.store(complete, Ordering::Release);
                 complete
             });
-            let again = if complete { Duration::from_secs(3600) } else { BIND_AGAIN };
+            let again = if complete { Duration::from_hours(1) } else { BIND_AGAIN };
             tokio::select! {
                 () = thread.changed() => {}
                 () = tokio::time::sleep(again) => {}

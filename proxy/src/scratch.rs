@@ -143,7 +143,7 @@ mod tests {
     fn a_spill_keeps_order_and_gives_its_memory_back() {
         let pool = Pool::default();
         let mut spill = Spill::default();
-        spill.push(&pool, &[1; 20_000]);
+        spill.push(&pool, &vec![1; 20_000]);
         spill.push(&pool, &[2; 3]);
         assert_eq!(spill.len(), 20_003);
         spill.advance(&pool, 20_000);

@@ -124,7 +124,8 @@ async fn what_is_dribbled_is_closed_and_what_is_steady_is_not() {
     })
     .await;
     let mut slow = proxy.client().await;
-    slow.send(&(100 * 1024 * 1024_i32).to_be_bytes()).await.unwrap();
+    let large = frame::request(1, &produce(PLAIN, 1, Bytes::from(vec![1; 1_000_000])), 9);
+    let mut drops = large.iter();
     let mut steady = proxy.client().await;
     let request = frame::request(1, &produce(PLAIN, 1, Bytes::from(vec![1; 4_000])), 9);
     let began = Instant::now();
@@ -134,8 +135,10 @@ async fn what_is_dribbled_is_closed_and_what_is_steady_is_not() {
         if let Some(piece) = pieces.next() {
             steady.send(piece).await.unwrap();
         }
-        if slow.send(&[0]).await.is_err() || slow.is_closed_within(Duration::from_millis(50)).await {
+        if slow.send(&[*drops.next().unwrap()]).await.is_err() || slow.is_closed_within(Duration::from_millis(50)).await
+        {
             ended.get_or_insert(began.elapsed());
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
     let ended = ended.expect("the dribbled request is closed");

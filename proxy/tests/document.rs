@@ -33,7 +33,7 @@ async fn a_bad_document_is_reported_and_the_good_one_serves_on() {
     proxy.until_report(|report| report.rejected.is_some()).await;
     let report = proxy.report().unwrap();
     assert_eq!(report.revision, 1);
-    assert_eq!(proxy.metric("sluice_proxy_document_rejected_total").await as u64, 1);
+    assert!((proxy.metric("sluice_proxy_document_rejected_total").await - 1.0).abs() < 0.1);
     let mut client = proxy.client().await;
     client.call(&produce(PLAIN, 1, Bytes::from_static(b"x")), 9).await.unwrap();
     assert_eq!(proxy.get("/ready").await.0, 200);
@@ -85,7 +85,12 @@ async fn ports_follow_the_document() {
     // Another proxy serves it now: the port closes, and with it its clients; all others stay.
     proxy.publish(|document| document.brokers[1].served_by = Some(sample::proxy("node-2")));
     assert!(client.is_closed_within(SOON).await);
-    assert!(RawClient::connect(proxy.port(2)).await.is_err());
+    let began = Instant::now();
+    // Each data thread closes its own.
+    while RawClient::connect(proxy.port(2)).await.is_ok() {
+        assert!(began.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     stays.call(&MetadataRequest::default(), 9).await.unwrap();
 }
 

@@ -28,24 +28,24 @@ use sluice_testkit::sample::{self, EAST, WorldBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Far more than anything here should take.
-pub const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// The port of each test's proxy that answers as its first home broker.
-pub const BOOTSTRAP: u16 = 29_092;
+pub(crate) const BOOTSTRAP: u16 = 29_092;
 /// Virtual broker 1 of the sample has index 0.
-pub const BASE: u16 = 29_100;
+pub(crate) const BASE: u16 = 29_100;
 
 /// A proxy under test.
-pub struct Proxy {
-    pub app: Option<App>,
-    pub brokers: Vec<ScriptedBroker>,
-    pub directory: tempfile::TempDir,
-    pub address: IpAddr,
-    pub admin: SocketAddr,
-    pub document: Document,
+pub(crate) struct Proxy {
+    pub(crate) app: Option<App>,
+    pub(crate) brokers: Vec<ScriptedBroker>,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) address: IpAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) document: Document,
 }
 
 /// A loopback address that no other test uses, in this process or (most likely) another.
-fn own_address() -> IpAddr {
+pub(crate) fn own_address() -> IpAddr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let process = std::process::id() % 200;
@@ -54,7 +54,7 @@ fn own_address() -> IpAddr {
 
 /// A broker that answers what a proxy's own client asks; the rest is the script's. `brokers` are the ids and addresses that
 /// its metadata shows.
-pub fn standard(seen: &Seen, brokers: &[(i32, SocketAddr)]) -> Option<Action> {
+pub(crate) fn standard(on: &str, seen: &Seen, brokers: &[(i32, SocketAddr)]) -> Option<Action> {
     match seen.key {
         18 => {
             let keys = sample::api_versions().into_iter().map(|(key, min, max)| {
@@ -80,14 +80,14 @@ pub fn standard(seen: &Seen, brokers: &[(i32, SocketAddr)]) -> Option<Action> {
             let topic = |name: &'static str| {
                 MetadataResponseTopic::default()
                     .with_name(Some(TopicName(StrBytes::from_static_str(name))))
-                    .with_topic_id(sample::topic_id(EAST, name))
+                    .with_topic_id(sample::topic_id(on, name))
                     .with_partitions((0..2).map(partition).collect())
             };
             let metadata = MetadataResponse::default()
                 .with_cluster_id(Some(StrBytes::from_static_str(sample::EAST_ID)))
                 .with_controller_id(BrokerId(1))
                 .with_brokers(brokers.collect())
-                .with_topics(vec![topic(sample::PLAIN), topic(sample::FENCED)]);
+                .with_topics(vec![topic(sample::PLAIN), topic(sample::FENCED), topic(sample::STITCHED)]);
             Some(seen.answer::<MetadataRequest>(&metadata))
         }
         _ => None,
@@ -95,7 +95,7 @@ pub fn standard(seen: &Seen, brokers: &[(i32, SocketAddr)]) -> Option<Action> {
 }
 
 /// Success for every partition of a Produce; silence for acks=0.
-pub fn acknowledge(seen: &Seen) -> Action {
+pub(crate) fn acknowledge(seen: &Seen) -> Action {
     let request = seen.decode::<ProduceRequest>();
     if request.acks == 0 {
         return Action::Silent;
@@ -114,7 +114,7 @@ pub fn acknowledge(seen: &Seen) -> Action {
 }
 
 /// The sample's document cut down to its home cluster, with these real addresses, served by `node-1` alone.
-pub fn document(address: IpAddr, brokers: &[SocketAddr]) -> Document {
+pub(crate) fn document(address: IpAddr, brokers: &[SocketAddr]) -> Document {
     let mut builder = WorldBuilder::sample().edit(|document| {
         document.clusters.retain(|cluster| cluster.name.as_str() == EAST);
         document.brokers.retain(|broker| broker.cluster.as_str() == EAST);
@@ -136,19 +136,19 @@ pub fn document(address: IpAddr, brokers: &[SocketAddr]) -> Document {
 
 impl Proxy {
     /// Starts a proxy before one broker with this script (for what [`standard`] does not answer) and waits until it is ready.
-    pub async fn start(script: impl Fn(&Seen) -> Action + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Action + Send + Sync + 'static) -> Self {
         Self::start_with(script, |_| ()).await
     }
 
     /// The same with other settings.
-    pub async fn start_with(
+    pub(crate) async fn start_with(
         script: impl Fn(&Seen) -> Action + Send + Sync + 'static,
         adjust: impl FnOnce(&mut Settings),
     ) -> Self {
         let address = own_address();
         let at = SocketAddr::new(address, 19_092);
         let broker =
-            ScriptedBroker::start_at(at, move |seen| standard(seen, &[(1, at)]).unwrap_or_else(|| script(seen)))
+            ScriptedBroker::start_at(at, move |seen| standard(EAST, seen, &[(1, at)]).unwrap_or_else(|| script(seen)))
                 .await
                 .unwrap();
         let document = document(address, &[at]);
@@ -159,7 +159,7 @@ impl Proxy {
     }
 
     /// Starts a proxy with this document.
-    pub fn start_on(
+    pub(crate) fn start_on(
         address: IpAddr,
         brokers: Vec<ScriptedBroker>,
         document: Document,
@@ -174,22 +174,22 @@ impl Proxy {
         Self { app: Some(app), brokers, directory, address, admin, document }
     }
 
-    pub fn broker(&self) -> &ScriptedBroker {
+    pub(crate) fn broker(&self) -> &ScriptedBroker {
         &self.brokers[0]
     }
 
     /// Where virtual broker `id` of home is.
-    pub fn port(&self, id: u16) -> SocketAddr {
+    pub(crate) fn port(&self, id: u16) -> SocketAddr {
         SocketAddr::new(self.address, BASE + id - 1)
     }
 
     /// A client of virtual broker 1.
-    pub async fn client(&self) -> RawClient {
+    pub(crate) async fn client(&self) -> RawClient {
         RawClient::connect(self.port(1)).await.unwrap()
     }
 
     /// The next revision of the document, changed.
-    pub fn publish(&mut self, change: impl FnOnce(&mut Document)) -> u64 {
+    pub(crate) fn publish(&mut self, change: impl FnOnce(&mut Document)) -> u64 {
         self.document.revision += 1;
         change(&mut self.document);
         put(self.directory.path(), &self.document.clone().seal().to_json_pretty());
@@ -197,13 +197,13 @@ impl Proxy {
     }
 
     /// The proxy's report.
-    pub fn report(&self) -> Option<Report> {
+    pub(crate) fn report(&self) -> Option<Report> {
         let file = self.directory.path().join("reports/node-1.json");
         Some(Report::parse(&std::fs::read(file).ok()?).unwrap())
     }
 
     /// Waits for a report; returns how long that took.
-    pub async fn until_report(&self, is: impl Fn(&Report) -> bool) -> Duration {
+    pub(crate) async fn until_report(&self, is: impl Fn(&Report) -> bool) -> Duration {
         let began = Instant::now();
         while !self.report().is_some_and(|report| is(&report)) {
             assert!(began.elapsed() < SOON, "the last report is {:?}", self.report());
@@ -212,7 +212,7 @@ impl Proxy {
         began.elapsed()
     }
 
-    pub async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         let began = Instant::now();
         while self.get("/ready").await.0 != 200 {
             assert!(began.elapsed() < SOON, "{}", self.get("/ready").await.1);
@@ -221,7 +221,7 @@ impl Proxy {
     }
 
     /// Asks the admin endpoint.
-    pub async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -232,13 +232,13 @@ impl Proxy {
     }
 
     /// A counter or gauge of the proxy; 0 if it is not shown yet.
-    pub async fn metric(&self, line: &str) -> f64 {
+    pub(crate) async fn metric(&self, line: &str) -> f64 {
         let (_, body) = self.get("/metrics").await;
         let found = body.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
         found.unwrap_or(0.0)
     }
 
-    pub async fn until_metric(&self, line: &str, is: impl Fn(f64) -> bool) {
+    pub(crate) async fn until_metric(&self, line: &str, is: impl Fn(f64) -> bool) {
         let began = Instant::now();
         while !is(self.metric(line).await) {
             assert!(began.elapsed() < SOON, "{line} is {}", self.metric(line).await);
@@ -259,14 +259,14 @@ fn settings(address: IpAddr, directory: &Path) -> Settings {
 }
 
 /// As the operator does it.
-pub fn put(directory: &Path, bytes: &[u8]) {
+pub(crate) fn put(directory: &Path, bytes: &[u8]) {
     let temporary = directory.join(".document.json.tmp");
     std::fs::write(&temporary, bytes).unwrap();
     std::fs::rename(temporary, directory.join("document.json")).unwrap();
 }
 
 /// One batch of one record with this value.
-pub fn batch(value: Bytes) -> Bytes {
+pub(crate) fn batch(value: Bytes) -> Bytes {
     let record = Record {
         transactional: false,
         control: false,
@@ -289,7 +289,7 @@ pub fn batch(value: Bytes) -> Bytes {
 }
 
 /// A Produce of one batch to partition 0.
-pub fn produce(topic: &'static str, acks: i16, value: Bytes) -> ProduceRequest {
+pub(crate) fn produce(topic: &'static str, acks: i16, value: Bytes) -> ProduceRequest {
     let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch(value)));
     let topic = TopicProduceData::default()
         .with_name(TopicName(StrBytes::from_static_str(topic)))
@@ -298,12 +298,12 @@ pub fn produce(topic: &'static str, acks: i16, value: Bytes) -> ProduceRequest {
 }
 
 /// The Produces that a broker has seen.
-pub fn produced(broker: &ScriptedBroker) -> Vec<Seen> {
+pub(crate) fn produced(broker: &ScriptedBroker) -> Vec<Seen> {
     broker.seen().into_iter().filter(Seen::is::<ProduceRequest>).collect()
 }
 
 /// Waits until a broker has seen so many Produces.
-pub async fn until_produced(broker: &ScriptedBroker, count: usize) {
+pub(crate) async fn until_produced(broker: &ScriptedBroker, count: usize) {
     let began = Instant::now();
     while produced(broker).len() < count {
         assert!(began.elapsed() < SOON, "{} of {count} have come", produced(broker).len());

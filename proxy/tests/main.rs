@@ -1,7 +1,10 @@
 //! The whole proxy in this process, between raw clients and scripted brokers, over real sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test whose helper cannot do its work has to fail there")]
+
 mod bad_bytes;
 mod document;
 mod drain;
 mod harness;
+mod relay;
 mod traffic;

@@ -3,7 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest, ProduceRequest};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, CreateTopicsRequest, CreateTopicsResponse, MetadataRequest, ProduceRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
 use sluice_testkit::broker::Action;
 use sluice_testkit::client::RawClient;
 use sluice_testkit::frame;
@@ -11,6 +16,10 @@ use sluice_testkit::sample::PLAIN;
 use tokio::io::AsyncReadExt;
 
 use crate::harness::{BOOTSTRAP, Proxy, SOON, acknowledge, produce, produced, until_produced};
+
+fn topic_name(name: &'static str) -> TopicName {
+    TopicName(StrBytes::from_static_str(name))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_contact_is_answered_without_the_broker() {
@@ -60,17 +69,44 @@ async fn answers_keep_the_order_of_requests_whoever_answers_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_needs_one_fact_after_the_other_is_answered() {
+    // The topic is created at the controller, then all clusters are looked at again, then the client hears of it.
+    let proxy = Proxy::start(|seen| {
+        let result = CreatableTopicResult::default().with_name(topic_name("new")).with_num_partitions(1);
+        seen.answer::<CreateTopicsRequest>(&CreateTopicsResponse::default().with_topics(vec![result]))
+    })
+    .await;
+    let mut client = proxy.client().await;
+    for round in 1..=3 {
+        let topic = CreatableTopic::default().with_name(topic_name("new")).with_num_partitions(1);
+        let request = CreateTopicsRequest::default().with_timeout_ms(5_000).with_topics(vec![topic]);
+        let answer = client.call(&request, 5).await.unwrap();
+        assert_eq!((answer.topics.len(), answer.topics[0].error_code), (1, 0), "round {round}");
+    }
+    proxy.until_metric("sluice_proxy_asks_total{kind=\"CreateTopics\"}", |asks| asks > 2.5).await;
+    proxy.until_metric("sluice_proxy_asks_total{kind=\"refresh\"}", |asks| asks > 2.5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_is_not_read_either() {
     let proxy = Proxy::start(acknowledge).await;
     let mut client = proxy.client().await;
-    // Metadata answers are larger than the requests: unread, they fill the socket and then stop the reading.
+    // Unread answers fill the socket and then stop the reading; what is sent is more than the kernel keeps.
     let request = frame::request(1, &MetadataRequest::default().with_topics(None), 9);
-    let burst: Vec<u8> = request.iter().copied().cycle().take(request.len() * 200_000).collect();
+    let burst: Vec<u8> = request.iter().copied().cycle().take(request.len() * 1_000_000).collect();
     let writing = tokio::time::timeout(Duration::from_millis(1500), client.send(&burst)).await;
     assert!(writing.is_err(), "all was taken");
-    let read = proxy.metric("sluice_proxy_bytes_total{direction=\"from_client\"}").await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!((proxy.metric("sluice_proxy_bytes_total{direction=\"from_client\"}").await - read).abs() < 1.0);
+    let mut read = -1.0;
+    let began = Instant::now();
+    loop {
+        let now = proxy.metric("sluice_proxy_bytes_total{direction=\"from_client\"}").await;
+        if (now - read).abs() < 1.0 {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "it is read on and on");
+        read = now;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
     // Others are not affected, and this one goes on when it reads.
     let mut other = proxy.client().await;
     other.call(&produce(PLAIN, 1, Bytes::from_static(b"x")), 9).await.unwrap();
@@ -154,7 +190,12 @@ async fn a_broker_that_closes_takes_its_clients_along_and_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_cannot_be_reached_costs_the_connection_after_what_was_answered() {
     let mut proxy = Proxy::start(acknowledge).await;
+    let broker = proxy.broker().address();
     proxy.brokers.clear();
+    let began = Instant::now();
+    while tokio::net::TcpStream::connect(broker).await.is_ok() {
+        assert!(began.elapsed() < SOON, "the broker's port is still open");
+    }
     let mut client = proxy.client().await;
     client.call(&MetadataRequest::default(), 9).await.unwrap();
     client.send_request(&MetadataRequest::default(), 9).await.unwrap();

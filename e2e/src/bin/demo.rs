@@ -105,7 +105,7 @@ fn run(args: &Args) -> Result<bool> {
     println!("Setting the stage (logs in {})", folder.display());
     let mut stage = spec.start(|line| println!("  {line}"))?;
     stage.create_topic(TOPIC, args.partitions)?;
-    println!("  topic {TOPIC}: {} partitions, created through {}", args.partitions, stage.bootstrap());
+    println!("  topic {TOPIC}: {} partitions on east, seen through {}", args.partitions, stage.bootstrap());
 
     println!("\nClients: 2 librdkafka producers (idempotent), 1 Java VerifiableProducer (acks=all, idempotent),");
     println!("         a group of 2 consumers that commit, a raw watcher of watermarks and epochs");
@@ -120,8 +120,9 @@ fn run(args: &Args) -> Result<bool> {
         let to = CLUSTERS[usize::from(number % 2 == 0)];
         println!("\n  kubectl apply: TopicRoute {TOPIC} -> {to}");
         let watch = Instant::now();
-        let mut last = None;
-        let report = load.move_to(&mut stage, to, Duration::from_secs(60), |status| show(watch, &mut last, status))?;
+        // What the status says of the move before is no news.
+        let mut last = stage.mesh()?.route_status(TOPIC)?.and_then(|status| status.phase);
+        let report = load.move_to(&mut stage, to, Duration::from_mins(1), |status| show(watch, &mut last, status))?;
         println!("  {}\n", one_line(&report));
         reports.push(report);
         if number == 0 {
@@ -217,22 +218,20 @@ const ROWS: [(&str, &[Anomaly]); 8] = [
     ("lost", &[Anomaly::LostWrite, Anomaly::Unseen]),
     ("duplicated", &[Anomaly::Duplicate]),
     ("out of order", &[Anomaly::OutOfOrder, Anomaly::LateOffset, Anomaly::ReadBackwards]),
-    ("offset breaks", &[
-        Anomaly::OffsetBreak,
-        Anomaly::Hole,
-        Anomaly::ReadSkip,
-        Anomaly::InconsistentOffset,
-        Anomaly::SplitBrain,
-        Anomaly::GhostWrite,
-        Anomaly::UnknownValue,
-    ]),
+    (
+        "offset breaks",
+        &[
+            Anomaly::OffsetBreak,
+            Anomaly::Hole,
+            Anomaly::ReadSkip,
+            Anomaly::InconsistentOffset,
+            Anomaly::SplitBrain,
+            Anomaly::GhostWrite,
+            Anomaly::UnknownValue,
+        ],
+    ),
     ("watermarks, epochs fell", &[Anomaly::WatermarkRegress, Anomaly::EpochRegress]),
-    ("group positions wrong", &[
-        Anomaly::CommitTooFar,
-        Anomaly::GroupDrift,
-        Anomaly::GroupSkip,
-        Anomaly::GroupRewind,
-    ]),
+    ("group positions wrong", &[Anomaly::CommitTooFar, Anomaly::GroupDrift, Anomaly::GroupSkip, Anomaly::GroupRewind]),
     ("clients in trouble", &[Anomaly::ProducerState, Anomaly::FatalError]),
     ("stuck", &[Anomaly::Stuck]),
 ];
@@ -241,12 +240,7 @@ fn row(name: &str, value: impl std::fmt::Display) {
     println!("  {name:<26} {value:>10}");
 }
 
-fn print_verdict(
-    finished: &Finished,
-    moves: &[MoveReport],
-    panics: &[(PathBuf, String)],
-    took: Duration,
-) {
+fn print_verdict(finished: &Finished, moves: &[MoveReport], panics: &[(PathBuf, String)], took: Duration) {
     let verdict = &finished.verdict;
     println!("\nVerdict");
     row("records sent", verdict.sent);
@@ -255,6 +249,22 @@ fn print_verdict(
     for (name, anomalies) in ROWS {
         row(name, sum(verdict, anomalies));
     }
+    if !moves.is_empty() {
+        print_moves(moves);
+    }
+    println!("  took {:.0} s; load of the machine {}", took.as_secs_f32(), load_average());
+    if !verdict.is_good() {
+        println!("\n{verdict}");
+    }
+    for error in &finished.errors {
+        println!("  client: {error}");
+    }
+    for (file, line) in panics {
+        println!("  {}: {line}", file.display());
+    }
+}
+
+fn print_moves(moves: &[MoveReport]) {
     println!("\nMoves (milliseconds; the client's gap is the longest time without an acknowledgement on a partition)");
     println!(
         "  {:<16} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}   {:>10} {:>10}",
@@ -275,16 +285,6 @@ fn print_verdict(
             report.client_gap_median_millis,
             report.client_gap_worst_millis,
         );
-    }
-    println!("  took {:.0} s; load of the machine {}", took.as_secs_f32(), load_average());
-    if !verdict.is_good() {
-        println!("\n{verdict}");
-    }
-    for error in &finished.errors {
-        println!("  client: {error}");
-    }
-    for (file, line) in panics {
-        println!("  {}: {line}", file.display());
     }
 }
 

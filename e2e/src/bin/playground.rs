@@ -167,7 +167,10 @@ fn env(stage: &Stage, folder: &Path) -> Vec<(String, String)> {
         set("LOGS", spec.logs.display().to_string());
     }
     set("KAFKA_LOGS", folder.join("kafka").display().to_string());
-    set("JARS", sluice_e2e::target_folder().map(|target| target.join("kafka")).unwrap_or_default().display().to_string());
+    set(
+        "JARS",
+        sluice_e2e::target_folder().map(|target| target.join("kafka")).unwrap_or_default().display().to_string(),
+    );
     for process in stage.processes() {
         let name = process.name().to_ascii_uppercase().replace('-', "_");
         set(&format!("PID_{name}"), process.pid().to_string());

@@ -117,18 +117,12 @@ fn ends(key: Key<'_>, cluster: &str, runs: &[Run<'_>], copy: &Copy<'_>, verdict:
 }
 
 /// What a cluster stores is what clients see at the offset that the chain gives it, and nothing lies beside the runs.
-fn records(
-    index: &Index<'_>,
-    key: Key<'_>,
-    cluster: &str,
-    runs: &[Run<'_>],
-    copy: &Copy<'_>,
-    verdict: &mut Verdict,
-) {
+fn records(index: &Index<'_>, key: Key<'_>, cluster: &str, runs: &[Run<'_>], copy: &Copy<'_>, verdict: &mut Verdict) {
     let here: Vec<&Run<'_>> = runs.iter().filter(|run| run.cluster == cluster).collect();
     let Some(partition) = index.partitions.get(&key) else { return };
     for (offset, value) in &copy.records {
-        let run = here.iter().find(|run| *offset >= run.physical_start && run.physical_end.is_none_or(|end| *offset < end));
+        let run =
+            here.iter().find(|run| *offset >= run.physical_start && run.physical_end.is_none_or(|end| *offset < end));
         let Some(run) = run else {
             verdict.add(Anomaly::SplitBrain, key, || {
                 format!("{cluster} has {value} at its offset {offset}, outside the runs that clients are shown")

@@ -31,7 +31,8 @@ fn producers(index: &Index<'_>, key: Key<'_>, partition: &Partition<'_>, verdict
             continue;
         }
         if index.is_idempotent(value) {
-            verdict.add(Anomaly::OutOfOrder, key, || format!("{value} is at {offset}, the later {next} at {next_offset}"));
+            verdict
+                .add(Anomaly::OutOfOrder, key, || format!("{value} is at {offset}, the later {next} at {next_offset}"));
         } else {
             verdict.excused += 1;
         }

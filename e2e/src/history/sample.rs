@@ -46,12 +46,7 @@ struct World {
 impl World {
     fn push(&mut self, process: &str, what: What) {
         self.now += 10;
-        self.events.push(Event {
-            process: process.into(),
-            t_invoke: Some(self.now),
-            t_complete: self.now + 5,
-            what,
-        });
+        self.events.push(Event { process: process.into(), t_invoke: Some(self.now), t_complete: self.now + 5, what });
     }
 }
 
@@ -136,13 +131,7 @@ fn tell_chain(world: &mut World, partition: usize, cuts: &[(usize, i64, i64)], p
         );
     }
     for (cluster, end) in physical.into_iter().enumerate() {
-        let what = What::StoredEnd {
-            cluster: CLUSTERS[cluster].into(),
-            topic: TOPIC.into(),
-            partition,
-            start: 0,
-            end,
-        };
+        let what = What::StoredEnd { cluster: CLUSTERS[cluster].into(), topic: TOPIC.into(), partition, start: 0, end };
         world.push("storage", what);
     }
     let end = i64::try_from(length).unwrap();

@@ -1,5 +1,7 @@
 //! The checker is checked: good histories pass, and every error that is planted in one is found.
 
+#![allow(clippy::ptr_arg, reason = "all plants have one signature")]
+
 use proptest::prelude::*;
 
 use super::event::{Event, Mark, Name, Outcome, What};
@@ -78,15 +80,7 @@ fn append(events: &mut Vec<Event>, process: &str, what: What) {
 }
 
 fn a_read(partition: i32, offset: i64, value: &str) -> What {
-    What::Read {
-        topic: TOPIC.into(),
-        partition,
-        session: 1,
-        offset,
-        epoch: None,
-        value: value.to_owned(),
-        group: None,
-    }
+    What::Read { topic: TOPIC.into(), partition, session: 1, offset, epoch: None, value: value.to_owned(), group: None }
 }
 
 fn restamp_ack(events: &mut Vec<Event>, pick: usize) -> bool {
@@ -136,9 +130,9 @@ fn drop_tail(events: &mut Vec<Event>, pick: usize) -> bool {
     let is_acked = events.iter().any(|event| {
         matches!(&event.what, What::Send { partition, offset: Some(offset), .. } if *partition == of && *offset == last)
     });
-    events.retain(|event| {
-        !matches!(&event.what, What::Read { partition, offset, .. } if *partition == of && *offset == last)
-    });
+    events.retain(
+        |event| !matches!(&event.what, What::Read { partition, offset, .. } if *partition == of && *offset == last),
+    );
     is_acked
 }
 
@@ -363,10 +357,17 @@ fn drop_stored(events: &mut Vec<Event>, pick: usize) -> bool {
 
 fn commit_too_far(events: &mut Vec<Event>, pick: usize) -> bool {
     let Some(place) = find(events, pick, |what| matches!(what, What::Commit { .. })) else { return false };
+    let What::Commit { partition: of, .. } = events[place].what else { return false };
+    // One beyond what any member had in hand by then.
+    let in_hand = events.iter().filter(|event| Some(event.t_complete) <= events[place].t_invoke);
+    let highest = in_hand.filter_map(|event| match &event.what {
+        What::Read { group: Some(_), partition, offset, .. } if *partition == of => Some(*offset),
+        _ => None,
+    });
+    let highest = highest.max().unwrap();
     if let What::Commit { offset, .. } = &mut events[place].what {
-        *offset += 1;
+        *offset = highest + 2;
     }
-    // A committed position is allowed again later: only the last commit, or one before more reads, can be told.
     true
 }
 
@@ -489,7 +490,11 @@ fn a_stuck_producer_and_a_stuck_group_are_found() {
     lagging.retain(|event| !matches!(event.what, What::Read { group: Some(_), offset, .. } if offset > 5));
     for (sequence, after) in [(5000, 10_000_000), (5001, 14_000_000)] {
         let (topic, value, offset) = (TOPIC.into(), format!("p0:{sequence}"), Some(sequence));
-        append(&mut lagging, "p0", What::Send { topic, partition: 0, value, offset, outcome: Outcome::Ok, error: None });
+        append(
+            &mut lagging,
+            "p0",
+            What::Send { topic, partition: 0, value, offset, outcome: Outcome::Ok, error: None },
+        );
         lagging.last_mut().unwrap().t_complete += after;
     }
     assert!(check(&lagging, &settings).cases[&Anomaly::Stuck].iter().any(|case| case.at == GROUP));
@@ -530,11 +535,11 @@ fn the_longest_gap_of_each_partition_is_found() {
 
 #[test]
 fn a_large_history_is_judged_quickly() {
-    let events = good(&Plan { partitions: 12, producers: 8, records: 60_000, moves: 5, seed: 3 });
+    let events = good(&Plan { partitions: 12, producers: 8, records: 20_000, moves: 5, seed: 3 });
     let begin = std::time::Instant::now();
     assert!(check(&events, &Settings::default()).is_good());
     // Hundreds of times what it needs: this only catches a quadratic step.
-    assert!(begin.elapsed() < std::time::Duration::from_secs(60));
+    assert!(begin.elapsed() < std::time::Duration::from_mins(1));
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
@@ -543,7 +548,7 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn good_histories_pass(plan in plans()) {

@@ -99,7 +99,7 @@ pub struct Case {
 }
 
 /// What may be expected of the clients of this history.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Producers that promise neither order nor uniqueness (no idempotence): their duplicates and inversions are counted
     /// apart and are no anomalies.
@@ -110,12 +110,6 @@ pub struct Settings {
     pub stuck_after: Option<u64>,
     /// Values that nobody recorded sending are allowed (a producer outside the history).
     pub foreign_values: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { not_idempotent: BTreeSet::new(), holes_allowed: false, stuck_after: None, foreign_values: false }
-    }
 }
 
 /// The answer.

@@ -12,9 +12,12 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     epoch_ends(index, verdict);
 }
 
+/// One figure of one partition, as one observer sees it.
+type Figure<'a> = (&'a str, Key<'a>, Mark);
+
 /// Each observer sees each figure rise: brokers learn at different times, so two observers are not compared.
 fn observed(index: &Index<'_>, verdict: &mut Verdict) {
-    let mut series: BTreeMap<(&str, Key<'_>, Mark), Vec<(&Event, i64)>> = BTreeMap::new();
+    let mut series: BTreeMap<Figure<'_>, Vec<(&Event, i64)>> = BTreeMap::new();
     for event in index.events {
         if let What::Observe { topic, partition, mark, value } = &event.what {
             let key = Key { topic: topic.as_str(), partition: *partition };

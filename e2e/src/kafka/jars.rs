@@ -11,7 +11,7 @@ use crate::process::{Spawn, require};
 
 /// Names what is fetched.
 const POM: &str = include_str!("../../kafka/pom.xml");
-const FETCH_WITHIN: Duration = Duration::from_secs(900);
+const FETCH_WITHIN: Duration = Duration::from_mins(15);
 const NEED_JAVA: (&str, &str) = ("java", "a Java 17 or newer, on Debian: apt-get install openjdk-17-jre-headless");
 const NEED_MAVEN: (&str, &str) = ("mvn", "Maven fetches Kafka's jars, on Debian: apt-get install maven");
 

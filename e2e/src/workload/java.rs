@@ -1,6 +1,7 @@
 //! Kafka's own clients: `VerifiableProducer` and `VerifiableConsumer` print one line of JSON per event, which become
 //! events of the history. A second family of clients, so that a fault of one is not taken for ours.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,7 +115,10 @@ fn tool(jars: &Jars, name: &str, folder: &Path, class: &str) -> Result<Spawn> {
 
 fn write_settings(folder: &Path, name: &str, settings: &[(String, String)]) -> Result<PathBuf> {
     let file = folder.join(format!("{name}.properties"));
-    let text: String = settings.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let mut text = String::new();
+    for (key, value) in settings {
+        writeln!(text, "{key}={value}")?;
+    }
     crate::write_by_rename(&file, &text)?;
     Ok(file)
 }
@@ -211,8 +215,7 @@ fn member_line(line: &str, process: &Name, group: &Name, session: &mut u32, reco
             *session += 1;
             for place in line.partitions {
                 let (topic, group) = (place.topic.into(), Some(group.clone()));
-                let what =
-                    What::Assign { topic, partition: place.partition, session: *session, group, offset: None };
+                let what = What::Assign { topic, partition: place.partition, session: *session, group, offset: None };
                 recorder.now(process, what);
             }
         }

@@ -40,7 +40,7 @@ impl RawSpec {
             bootstrap: bootstrap.to_owned(),
             topic: topic.to_owned(),
             partitions,
-            within: Duration::from_secs(60),
+            within: Duration::from_mins(1),
         }
     }
 
@@ -92,7 +92,10 @@ impl RawSpec {
     fn client(&self) -> Client {
         let bootstrap = self.bootstrap.split(',').map(str::to_owned).collect();
         let request_timeout = Duration::from_secs(20);
-        Client::new(bootstrap, ClientOptions { client_id: self.name.clone(), request_timeout, ..ClientOptions::default() })
+        Client::new(
+            bootstrap,
+            ClientOptions { client_id: self.name.clone(), request_timeout, ..ClientOptions::default() },
+        )
     }
 
     fn process(&self) -> Name {
@@ -130,7 +133,12 @@ impl RawSpec {
         recorder.now(&process, assign);
         let (mut next, mut count, mut epochs) = (first, 0, BTreeSet::new());
         while next < end {
-            ensure!(Instant::now() < deadline, "{}-{partition}: at {next} of {end} after {:?}", self.topic, self.within);
+            ensure!(
+                Instant::now() < deadline,
+                "{}-{partition}: at {next} of {end} after {:?}",
+                self.topic,
+                self.within
+            );
             let fetched = self.fetch(client, partition, next, 100, deadline).await?;
             self.observe(partition, &fetched.watermarks, recorder);
             let after = next;
@@ -167,7 +175,13 @@ impl RawSpec {
         Ok(count)
     }
 
-    async fn stored_partition(&self, client: &Client, cluster: &str, partition: i32, recorder: &Recorder) -> Result<()> {
+    async fn stored_partition(
+        &self,
+        client: &Client,
+        cluster: &str,
+        partition: i32,
+        recorder: &Recorder,
+    ) -> Result<()> {
         let deadline = Instant::now() + self.within;
         let start = self.list(client, partition, EARLIEST, deadline).await?;
         let end = self.list(client, partition, LATEST, deadline).await?;
@@ -299,7 +313,8 @@ fn values(batch: &Batch) -> Result<Vec<(i64, String)>> {
     let records = batch.records.as_ref().with_context(|| {
         format!("the batch at {} is compressed: raw readers are for producers that do not compress", batch.base_offset)
     })?;
-    let text = |value: &Option<bytes::Bytes>| String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
+    let text =
+        |value: &Option<bytes::Bytes>| String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
     Ok(records.iter().map(|record| (record.offset, text(&record.value))).collect())
 }
 

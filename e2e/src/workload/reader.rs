@@ -42,7 +42,7 @@ impl ReaderSpec {
             topic: topic.to_owned(),
             from: BTreeMap::new(),
             partitions,
-            within: Duration::from_secs(60),
+            within: Duration::from_mins(1),
         }
     }
 

@@ -35,7 +35,7 @@ const ROUND: Duration = Duration::from_secs(1);
 /// How long after a failure the ledger of a cluster is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 /// How often the writer's epoch is used, so that brokers keep it (they forget it after a day by default).
-const RENEW: Duration = Duration::from_secs(3600);
+const RENEW: Duration = Duration::from_hours(1);
 
 /// What came of opening a ledger.
 type Opened = (ClusterName, Result<Vec<String>, LedgerError>);

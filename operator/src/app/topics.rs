@@ -74,7 +74,7 @@ async fn run(context: Arc<Context>, topic: TopicName, mut wake: watch::Receiver<
             Action::Done => return,
             Action::Again(after) => after,
             // A wake-up that got lost must not stop a topic for ever.
-            Action::OnChange => Duration::from_secs(60),
+            Action::OnChange => Duration::from_mins(1),
         };
         let change = tokio::time::timeout(longest, wake.changed());
         if let Some(Ok(Err(_))) = stop.run_until_cancelled(change).await {

@@ -1,4 +1,4 @@
-//! Which KafkaClusters make up the mesh. Pure: the same resources and observations always give the same answer.
+//! Which clusters make up the mesh. Pure: the same resources and observations always give the same answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

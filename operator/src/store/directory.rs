@@ -22,8 +22,8 @@ mod reports;
 mod wake;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt};
 use sluice_crds::kafka_cluster::KafkaClusterStatus;
@@ -41,9 +41,9 @@ pub struct Directory {
     reports: watch::Receiver<Arc<Reports>>,
     keeper: Sender<Message>,
     report_reader: Sender<reports::Message>,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// Dropped after the threads have ended: the last status is written while this process still leads.
-    leadership: Option<lock::Leadership>,
+    leadership: Mutex<Option<lock::Leadership>>,
     _wake: Option<wake::Watcher>,
 }
 
@@ -83,27 +83,31 @@ impl Directory {
             reports,
             keeper,
             report_reader,
-            threads,
-            leadership: Some(leadership),
+            threads: Mutex::new(threads),
+            leadership: Mutex::new(Some(leadership)),
             _wake: wake,
         })
     }
 
+    /// Writes everything that was put, then lets another process lead. Nothing may be put afterwards.
+    pub fn close(&self) {
+        let _ = self.keeper.send(Message::Stop);
+        let _ = self.report_reader.send(reports::Message::Stop);
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = thread.join();
+        }
+        self.leadership.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     fn tell(&self, message: Message) {
-        // The thread only ends when this value is dropped.
+        // The thread only ends with `close`.
         let _ = self.keeper.send(message);
     }
 }
 
 impl Drop for Directory {
-    /// Everything that was put is written before another process may lead.
     fn drop(&mut self) {
-        let _ = self.keeper.send(Message::Stop);
-        let _ = self.report_reader.send(reports::Message::Stop);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-        self.leadership.take();
+        self.close();
     }
 }
 

@@ -13,7 +13,7 @@ use sluice_net::{CallError, Client, ErrorCode, Target as Asked};
 
 use super::checks::{self, MAX_SEAL};
 use super::cut;
-use super::dereference::{client, creation_problem, facts};
+use super::dereference::{client, creation_problem, default_limit, facts};
 use super::problem::{Problem, Reason};
 use super::restore;
 use super::seal::{self, Copy, call_problem};
@@ -370,11 +370,11 @@ impl Hands<'_> {
 
     async fn open_target(&self, state: &TopicState) -> Result<Fact, Problem> {
         let copy = Copy { partitions: Some(state.chains.len()), ..self.copy(&state.to, state.to_id)? };
-        self.warn_of_strays(&copy, state).await;
         let change = match self.open_value(state).await {
             Some(value) => ConfigChange::Set { name: MAX_MESSAGE_BYTES.to_owned(), value },
             None => ConfigChange::Delete { name: MAX_MESSAGE_BYTES.to_owned() },
         };
+        self.warn_of_strays(&copy, state).await;
         let opened = configs::alter(&copy.client, self.topic.as_str(), &[change], false).await;
         opened.map_err(|error| call_problem(state.to.as_str(), &error))?;
         seal::prove_open(&copy, Instant::now() + STEP).await?;
@@ -383,8 +383,8 @@ impl Hands<'_> {
 
     /// Records that got in while the target was sealed belong to the new segment now: told, not hidden.
     async fn warn_of_strays(&self, copy: &Copy, state: &TopicState) {
-        if self.s.memory.problem.is_some() {
-            return; // A second try: it may have been open already.
+        if self.s.memory.problem.is_some() || self.s.memory.attempt.number != state.attempt {
+            return; // A second try, or another process before this one: it may have been open already.
         }
         if let Ok(Ok(ends)) = seal::log_ends_now(copy).await {
             for (index, (chain, end)) in state.chains.iter().zip(ends).enumerate() {
@@ -399,6 +399,9 @@ impl Hands<'_> {
     /// The max.message.bytes that makes the new home take what the old one took: the override, or the old home's own default
     /// where the new one's differs.
     async fn open_value(&self, state: &TopicState) -> Option<String> {
+        if let Some((_, checked)) = &self.s.memory.checked {
+            return checked.open_max_message_bytes.clone();
+        }
         if state.original_max_message_bytes.is_some() {
             return state.original_max_message_bytes.clone();
         }
@@ -447,7 +450,7 @@ impl Hands<'_> {
         if empty {
             match topics::delete(&client, self.topic.as_str(), id).await {
                 Ok(()) => {
-                    tracing::info!(topic = %self.topic, %cluster, "deleted the empty target of a move that was given up")
+                    tracing::info!(topic = %self.topic, %cluster, "deleted the empty target of a move that was given up");
                 }
                 Err(error) => return Err(problem(&error)),
             }
@@ -464,23 +467,6 @@ pub fn standing(ctx: &Context, topic: &TopicName) -> Result<Standing, Problem> {
             format!("where topic {topic} lives is known only to the ledger of a cluster that does not answer");
         Problem::new(Reason::LedgerUnavailable, message)
     })
-}
-
-/// A cluster's own limit for messages, which its topics inherit.
-async fn default_limit(client: &Client) -> Option<String> {
-    const BROKER: i8 = 4;
-    use kafka_protocol::messages::DescribeConfigsRequest;
-    use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-    use kafka_protocol::protocol::StrBytes;
-    let broker = client.brokers().await.ok()?.first()?.id;
-    let resource = DescribeConfigsResource::default()
-        .with_resource_type(BROKER)
-        .with_resource_name(StrBytes::from_string(broker.to_string()))
-        .with_configuration_keys(Some(vec![StrBytes::from_static_str("message.max.bytes")]));
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let answer = client.call(&Asked::Broker(broker), request).await.ok()?;
-    let found = answer.results.into_iter().next()?.configs.into_iter().next()?;
-    found.value.map(|value| value.to_string())
 }
 
 /// Settings that say something about brokers, replicas or this move, not about the topic's records.

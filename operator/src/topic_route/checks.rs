@@ -60,6 +60,8 @@ pub struct Side {
     pub topic_rights: Rights,
     /// What we may do to the cluster.
     pub cluster_rights: Rights,
+    /// The cluster's own message.max.bytes, which its topics inherit; `None` if it does not tell.
+    pub default_limit: Option<String>,
 }
 
 /// All that the checks look at.
@@ -178,6 +180,9 @@ fn passed(facts: &Facts, source: &TopicView) -> Checked {
         replication_factor: i16::try_from(kept).unwrap_or(1),
         configs: from.configs.iter().filter_map(pinned).collect(),
         original_max_message_bytes: override_of_seal(&from.configs),
+        open_max_message_bytes: config(&from.configs, MAX_MESSAGE_BYTES)
+            .filter(|(value, overridden)| *overridden || to.default_limit.as_deref() != Some(*value))
+            .map(|(value, _)| value.to_owned()),
         warnings,
     }
 }

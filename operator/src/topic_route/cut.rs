@@ -186,22 +186,22 @@ mod tests {
 
     #[test]
     fn producers_are_cumulative_and_without_generation() {
-        let tag = 5_i64 << 56;
+        let id = |generation: i64, raw: i64| (5 << 56) + (generation << 48) + raw;
         let seen = [
-            Seen { id: tag | 1 << 48 | 10, epoch: 0, last_sequence: 7 },
-            Seen { id: tag | 11, epoch: 0, last_sequence: 99 }, // generation 0: of an earlier segment in the same log
-            Seen { id: 12, epoch: 0, last_sequence: 1 },        // raw: transactional, or not through the mesh
+            Seen { id: id(1, 10), epoch: 0, last_sequence: 7 },
+            Seen { id: id(0, 11), epoch: 0, last_sequence: 99 }, // generation 0: of an earlier segment in the same log
+            Seen { id: 12, epoch: 0, last_sequence: 1 },         // raw: transactional, or not through the mesh
         ];
         let earlier = [
-            CutProducer { id: tag | 10, epoch: 0, last_sequence: 3 },
-            CutProducer { id: tag | 13, epoch: 2, last_sequence: 4 },
+            CutProducer { id: id(0, 10), epoch: 0, last_sequence: 3 },
+            CutProducer { id: id(0, 13), epoch: 2, last_sequence: 4 },
         ];
         let table = producers(&seen, 1, &earlier);
         assert_eq!(
             table,
             vec![
-                CutProducer { id: tag | 10, epoch: 0, last_sequence: 7 },
-                CutProducer { id: tag | 13, epoch: 2, last_sequence: 4 },
+                CutProducer { id: id(0, 10), epoch: 0, last_sequence: 7 },
+                CutProducer { id: id(0, 13), epoch: 2, last_sequence: 4 },
             ]
         );
     }

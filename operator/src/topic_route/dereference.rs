@@ -1,8 +1,11 @@
 //! Reads what the checks look at from both clusters. Changes nothing, decides nothing.
 
 use futures::future::{join, try_join};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{DescribeClusterRequest, MetadataRequest, TopicName as KafkaTopic};
+use kafka_protocol::messages::{
+    DescribeClusterRequest, DescribeConfigsRequest, MetadataRequest, TopicName as KafkaTopic,
+};
 use kafka_protocol::protocol::StrBytes;
 use sluice_mesh::chain::Chain;
 use sluice_mesh::name::{ClusterName, TopicName};
@@ -79,8 +82,9 @@ pub fn creation_problem(cluster: &ClusterName, topic: &TopicName, error: &CallEr
 
 async fn side(client: &Client, name: &ClusterName, topic: &TopicName) -> Result<Side, Problem> {
     let problem = |error: &CallError| call_problem(name.as_str(), error);
-    let (view, (found, cluster_rights)) =
-        join(cluster::view(client), join(topics::describe_one(client, topic.as_str()), cluster_rights(client))).await;
+    let known = join(cluster_rights(client), default_limit(client));
+    let (view, (found, (cluster_rights, default_limit))) =
+        join(cluster::view(client), join(topics::describe_one(client, topic.as_str()), known)).await;
     let view = view.map_err(|error| problem(&error))?;
     let found = match found {
         Err(CallError::Refused { code, .. }) if code == ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
@@ -98,6 +102,7 @@ async fn side(client: &Client, name: &ClusterName, topic: &TopicName) -> Result<
         ends: Vec::new(),
         topic_rights: Rights::UNKNOWN,
         cluster_rights,
+        default_limit,
     };
     let Some(found) = &side.topic else { return Ok(side) };
     let indexes: Vec<i32> = found.partitions.iter().map(|partition| partition.partition).collect();
@@ -144,4 +149,18 @@ async fn cluster_rights(client: &Client) -> Rights {
     let request = DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
     let answer = client.call(&Target::Any, request).await;
     answer.map_or(Rights::UNKNOWN, |answer| Rights(answer.cluster_authorized_operations))
+}
+
+/// A cluster's own limit for messages, which its topics inherit.
+pub async fn default_limit(client: &Client) -> Option<String> {
+    const BROKER: i8 = 4;
+    let broker = client.brokers().await.ok()?.first()?.id;
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(BROKER)
+        .with_resource_name(StrBytes::from_string(broker.to_string()))
+        .with_configuration_keys(Some(vec![StrBytes::from_static_str("message.max.bytes")]));
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let answer = client.call(&Target::Broker(broker), request).await.ok()?;
+    let found = answer.results.into_iter().next()?.configs.into_iter().next()?;
+    found.value.map(|value| value.to_string())
 }

@@ -2,6 +2,7 @@
 
 pub use sluice_crds::topic_route::Phase;
 
+use super::problem::Reason;
 use super::situation::{Situation, Standing};
 use super::step::{Next, step};
 
@@ -16,8 +17,15 @@ pub fn phase(s: &Situation) -> Phase {
         Standing::Uncommitted(_) => Phase::Fencing,
         Standing::Fresh | Standing::Aborted(_) | Standing::Switched(_) => match &s.wanted {
             Some(wanted) if wanted.to == s.serving => Phase::Completed,
-            Some(_) if matches!(step(s), Next::Do(_)) => Phase::Preparing,
-            Some(_) | None => Phase::Pending,
+            // What failed is tried again and again: that is waiting, not progress.
+            Some(_) if s.memory.problem.as_ref().is_some_and(|p| p.reason != Reason::WaitingForProxies) => {
+                Phase::Pending
+            }
+            Some(_) if matches!(step(s), Next::Wait { problem, .. } if problem.reason != Reason::WaitingForProxies) => {
+                Phase::Pending
+            }
+            Some(_) => Phase::Preparing,
+            None => Phase::Pending,
         },
     }
 }

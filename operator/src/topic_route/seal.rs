@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
 use sluice_mesh::document::CutProducer;
+use sluice_net::admin::configs::{self, ConfigChange};
 use sluice_net::admin::log_ends::{self, LogEnd, PartitionEpoch, PartitionOffset};
 use sluice_net::admin::seal::{self, Barrier, Probe};
 use sluice_net::admin::topics::{self, TopicView};
@@ -53,6 +54,11 @@ impl Copy {
             Err(error) => return Err(self.problem(&error)),
         };
         self.same_topic(&view)?;
+        Ok(self.confirmed(&view).await?.map(|()| view))
+    }
+
+    /// Whether all brokers that hold a replica show this very view now.
+    async fn confirmed(&self, view: &TopicView) -> Result<Result<(), String>, Problem> {
         let holders = view.by_replica();
         let views = holders
             .keys()
@@ -65,13 +71,13 @@ impl Copy {
                 }
             };
             self.same_topic(&seen)?;
-            if leaders(&seen) != leaders(&view) {
+            if leaders(&seen) != leaders(view) {
                 return Ok(Err(format!("broker {broker} shows other leaders or epochs")));
             }
         }
         match view.partitions.iter().find(|partition| partition.leader < 0) {
             Some(partition) => Ok(Err(format!("partition {} has no leader", partition.partition))),
-            None => Ok(Ok(view)),
+            None => Ok(Ok(())),
         }
     }
 
@@ -103,14 +109,47 @@ pub fn call_problem(cluster: &str, error: &CallError) -> Problem {
     }
 }
 
-fn leaders(view: &TopicView) -> Vec<(i32, i32, i32)> {
-    view.partitions.iter().map(|partition| (partition.partition, partition.leader, partition.epoch)).collect()
+/// Per partition: index, leader, epoch, replicas.
+fn leaders(view: &TopicView) -> Vec<(i32, i32, i32, &[i32])> {
+    view.partitions.iter().map(|p| (p.partition, p.leader, p.epoch, p.replicas.as_slice())).collect()
+}
+
+/// Makes a cluster's other brokers learn at once what its controller has committed. Up to Kafka 3.9 a follower of the
+/// metadata log hears that a record is committed only with the next record, or after half a second. So the next record is
+/// made: a setting of the mesh's own ledger topic that means nothing (by how many milliseconds at most segments roll apart).
+struct Nudge {
+    since: Instant,
+    sent: u32,
+}
+
+impl Nudge {
+    /// When the first is sent, and how long after it the next ones: later Kafka needs none.
+    const AFTER: Duration = Duration::from_millis(6);
+
+    fn new() -> Self {
+        Self { since: Instant::now(), sent: 0 }
+    }
+
+    async fn maybe(&mut self, client: &Client) {
+        if self.sent >= 8
+            || self.since.elapsed() < Self::AFTER.saturating_mul(self.sent.saturating_mul(2).saturating_add(1))
+        {
+            return;
+        }
+        self.sent = self.sent.saturating_add(1);
+        let value = (crate::clock::now_millis() % 1_000).to_string();
+        let change = ConfigChange::Set { name: "segment.jitter.ms".to_owned(), value };
+        if let Err(error) = configs::alter(client, sluice_mesh::ledger::TOPIC, &[change], false).await {
+            tracing::debug!(%error, "the nudge was refused; the metadata arrives by itself a little later");
+        }
+    }
 }
 
 /// Waits until the topic's seal is in force everywhere: every broker that holds a replica shows this value (a follower
 /// may be promoted), every leader refuses a probe, and no append that was checked before is still under way.
 pub async fn prove(copy: &Copy, value: u8, deadline: Instant) -> Result<(), Problem> {
     let mut why;
+    let mut nudge = Nudge::new();
     loop {
         match copy.agreed().await? {
             Ok(view) => {
@@ -128,6 +167,7 @@ pub async fn prove(copy: &Copy, value: u8, deadline: Instant) -> Result<(), Prob
             let message = format!("the seal on {} is not in force in time: {why}", copy.cluster);
             return Err(Problem::new(Reason::SealNotVisible, message));
         }
+        nudge.maybe(&copy.client).await;
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -256,7 +296,7 @@ async fn read_once(copy: &Copy, value: u8) -> Result<Result<Vec<Found>, String>,
     for p in &view.partitions {
         let Some(&offset) = first.get(&p.partition) else { continue };
         let item = PartitionOffset { partition: p.partition, offset };
-        at_end.entry(p.leader).or_insert_with(Vec::new).push(item);
+        at_end.entry(p.leader).or_default().push(item);
     }
     let leaders = view.by_leader();
     let (marks, known) = join(
@@ -284,12 +324,8 @@ async fn read_once(copy: &Copy, value: u8) -> Result<Result<Vec<Found>, String>,
     if first != second || marks.len() != view.partitions.len() {
         return Ok(Err("a log end moved while it was read".to_owned()));
     }
-    match copy.agreed().await? {
-        Ok(again) if self::leaders(&again) == self::leaders(&view) => {}
-        Ok(_) => return Ok(Err("a leader changed while the log ends were read".to_owned())),
-        Err(not_yet) => return Ok(Err(not_yet)),
-    }
-    if let Err(not_yet) = shows(copy, &view, value).await {
+    let (confirmed, shown) = join(copy.confirmed(&view), shows(copy, &view, value)).await;
+    if let Err(not_yet) = confirmed?.and(shown) {
         return Ok(Err(not_yet));
     }
     let mut seen: BTreeMap<i32, Vec<Seen>> = BTreeMap::new();
@@ -347,6 +383,7 @@ pub async fn log_ends_now(copy: &Copy) -> Result<Result<Vec<i64>, String>, Probl
 /// Waits until every leader takes writes.
 pub async fn prove_open(copy: &Copy, deadline: Instant) -> Result<(), Problem> {
     let mut why;
+    let mut nudge = Nudge::new();
     loop {
         match topics::describe_one(&copy.client, &copy.topic).await {
             Ok(Some(view)) => {
@@ -365,6 +402,7 @@ pub async fn prove_open(copy: &Copy, deadline: Instant) -> Result<(), Problem> {
             let message = format!("{} on {} does not take writes yet: {why}", copy.topic, copy.cluster);
             return Err(Problem::new(Reason::ClusterUnreachable, message));
         }
+        nudge.maybe(&copy.client).await;
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -87,6 +87,8 @@ pub struct Checked {
     pub configs: Vec<(String, String)>,
     /// The topic-level override of max.message.bytes, if there is one.
     pub original_max_message_bytes: Option<String>,
+    /// The max.message.bytes that the new home is opened with; `None` = its own default is the same.
+    pub open_max_message_bytes: Option<String>,
     /// Sentences about what is allowed but worth knowing.
     pub warnings: Vec<String>,
 }
@@ -141,6 +143,7 @@ pub struct Timings {
 
 /// What the running attempt has reached. Made anew with each attempt.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a milestone of its own: together they are the state")]
 pub struct Attempt {
     /// Its number; 0 = none is running in this process.
     pub number: u64,
@@ -168,6 +171,7 @@ pub struct Attempt {
 
 /// What this process has seen and done for a topic.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a milestone of its own: together they are the state")]
 pub struct Memory {
     /// The latest checks, for the cluster that they were made for.
     pub checked: Option<(ClusterName, Checked)>,
@@ -215,6 +219,8 @@ pub struct Memory {
     pub retry_at: i64,
     /// Every ledger was read once since this process began: before that nothing is done.
     pub ledgers_read: bool,
+    /// The cluster that the route asked for when this process looked last.
+    pub asked: Option<ClusterName>,
     /// What the ledgers said when this process looked last: a change of it is an occurrence of its own.
     pub standing: Option<Standing>,
 }
@@ -258,6 +264,8 @@ pub const DRAIN_MILLIS: i64 = 200;
 pub const BACK_OFF_MILLIS: i64 = 1_000;
 /// Longest back-off.
 pub const BACK_OFF_MAX_MILLIS: i64 = 60_000;
+/// Longest pause before failed preparations are tried again: nothing is held meanwhile, and people wait for the answer.
+pub const PREPARE_MAX_MILLIS: i64 = 5_000;
 /// Pause before an action that failed is tried again.
 pub const RETRY_MILLIS: i64 = 200;
 

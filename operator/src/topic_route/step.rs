@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::cut;
 use super::problem::{Problem, Reason};
 use super::situation::{
-    Attempt, Checked, CutTable, DRAIN_MILLIS, Memory, RETRY_MILLIS, Situation, Standing, Target, Wanted,
+    Attempt, Checked, CutTable, DRAIN_MILLIS, Memory, PREPARE_MAX_MILLIS, RETRY_MILLIS, Situation, Standing, Target,
+    Wanted,
 };
 
 /// One thing to do. Each can be done again after a crash at any instruction of it.
@@ -351,11 +352,16 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
             // A first check prepares, the second one stands directly before the fence.
             p.rechecked = p.target.is_some() && p.seal_tried;
             p.checked = Some((to.clone(), *checked));
+            // Why the last attempt was given up stays in sight until the next one may begin.
+            if p.not_before <= now {
+                p.problem = None;
+            }
         }
         (Action::Catalogue, Fact::Done) => p.catalogued = true,
         (Action::PublishEntry, Fact::Revision(revision)) => p.entry = Some(revision),
         (Action::AwaitEntry { .. }, Fact::Applied(all)) => {
             p.entry_applied = all;
+            proxies_are_here(p, all);
             if !all {
                 wait_for_proxies(s, "before the target may be created");
             }
@@ -401,6 +407,7 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
         (Action::PublishChain(_), Fact::Revision(revision)) => p.published = Some(revision),
         (Action::AwaitSwitched { .. }, Fact::Applied(all)) => {
             p.switched = all;
+            proxies_are_here(p, all);
             if all {
                 p.attempt.timings.switched = now;
             } else {
@@ -440,6 +447,12 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
     }
 }
 
+fn proxies_are_here(p: &mut Memory, all: bool) {
+    if all && p.problem.as_ref().is_some_and(|problem| problem.reason == Reason::WaitingForProxies) {
+        p.problem = None;
+    }
+}
+
 fn wait_for_proxies(s: &mut Situation, what: &str) {
     s.memory.retry_at = s.now.saturating_add(RETRY_MILLIS);
     let message = format!("waiting for every proxy that reports to apply the document {what}; see status.proxies");
@@ -458,7 +471,7 @@ pub fn stand(s: &mut Situation, standing: Standing) {
             p.published = None;
             p.switched = false;
         }
-        (Standing::Aborted(_), Standing::Aborted(_)) => {}
+        (Standing::Aborted(_), Standing::Aborted(_)) | (Standing::Switched(_), Standing::Switched(_)) => {}
         (_, Standing::Aborted(_)) => {
             p.may_be_sealed = matches!(was, Standing::Uncommitted(_));
             p.unsealed = false;
@@ -466,7 +479,6 @@ pub fn stand(s: &mut Situation, standing: Standing) {
             p.attempt.number = 0;
             p.rechecked = false;
         }
-        (Standing::Switched(_), Standing::Switched(_)) => {}
         (_, Standing::Switched(state)) => {
             // The next move starts from nothing but the measured pause.
             let timings = p.attempt.timings;
@@ -525,7 +537,7 @@ fn reject(s: &mut Situation, action: &Action, problem: Problem) {
         | Action::TrySeal
         | Action::DropTarget { .. } => {
             p.failures = p.failures.saturating_add(1);
-            p.retry_at = back_off;
+            p.retry_at = back_off.min(s.now.saturating_add(PREPARE_MAX_MILLIS));
         }
     }
     p.problem = Some(problem);
@@ -534,8 +546,10 @@ fn reject(s: &mut Situation, action: &Action, problem: Problem) {
 /// Notes that an attempt was given up, for the back-off and the condition.
 pub fn given_up(s: &mut Situation, problem: Problem) {
     let p = &mut s.memory;
-    if !matches!(problem.reason, Reason::RouteChanged | Reason::Interrupted) {
-        p.failures = p.failures.saturating_add(1);
+    match problem.reason {
+        Reason::RouteChanged => p.failures = 0,
+        Reason::Interrupted => {}
+        _ => p.failures = p.failures.saturating_add(1),
     }
     p.broken = None;
     // What was prepared may be what failed: the next attempt prepares anew.

@@ -45,7 +45,7 @@ pub enum Target {
         /// Partition.
         partition: i32,
     },
-    /// The controller (in KRaft any broker forwards).
+    /// The controller (in `KRaft` any broker forwards).
     Controller,
 }
 

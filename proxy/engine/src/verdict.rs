@@ -141,7 +141,11 @@ mod tests {
         let known = |last_sequence| Some(Known { epoch: 3, last_sequence });
         assert_eq!(first_batch(known(109), Some(&CUT), batch(3, 110, 119), true), FirstBatch::Forward, "next");
         assert_eq!(first_batch(known(109), Some(&CUT), batch(3, 100, 109), true), FirstBatch::Forward, "its duplicate");
-        assert_eq!(first_batch(known(109), Some(&CUT), batch(3, 90, 99), true), FirstBatch::Duplicate, "the old home's");
+        assert_eq!(
+            first_batch(known(109), Some(&CUT), batch(3, 90, 99), true),
+            FirstBatch::Duplicate,
+            "the old home's"
+        );
         assert_eq!(first_batch(known(109), Some(&CUT), batch(3, 130, 139), true), FirstBatch::Forward, "a real gap");
         // Half the sequence space later the old record must not be taken for a repetition.
         let far = 99 + (1 << 30) + 10;

@@ -20,7 +20,10 @@ impl Connection {
             return Ok(false);
         }
         match self.next_answers(cx, world, buffers) {
-            Err(End::Client) => self.client_gone(),
+            Err(End::Client) => {
+                self.client_gone();
+                Ok(true)
+            }
             result => result,
         }
     }
@@ -46,7 +49,14 @@ impl Connection {
         self.mark_waiting();
         match self.session.head() {
             Some(Source::Local) => self.write_local(cx, &mut buffers.gather).map(|wrote| wrote || moved),
-            Some(source) => self.read_source(cx, world, source, buffers).map(|read| read || moved),
+            Some(source) => {
+                let read = match self.read_source(cx, world, source, buffers) {
+                    // Nonsense of an old cluster is as good as none: the relay is left, the client stays.
+                    Err(End::Session(_)) if matches!(source, Source::Relay(_)) => self.source_lost(source, world),
+                    read => read,
+                };
+                read.map(|read| read || moved)
+            }
             None => self.watch_legs(cx, world, buffers).map(|found| found || moved),
         }
     }
@@ -105,7 +115,8 @@ impl Connection {
                 *place = rest;
             }
             let (taken, got_on) = fed?;
-            return Ok(taken > 0 || got_on);
+            // A new ask or hold has to be looked at once, to be woken by.
+            return Ok(taken > 0 || got_on || !self.answer_wait.is_nothing());
         }
         let read = match source {
             Source::Main => self.main.poll_read(cx, &mut buffers.read),
@@ -308,12 +319,11 @@ impl Connection {
     }
 
     /// The client takes nothing more; what it has sent still goes to its broker.
-    fn client_gone(&mut self) -> Turn {
+    fn client_gone(&mut self) {
         self.to_client.drop_all(&self.thread.scratch.pool);
         self.close(End::Client, true);
         if let Some(closing) = &mut self.closing {
             closing.deaf = true;
         }
-        Ok(true)
     }
 }

@@ -35,8 +35,9 @@ impl Connection {
             rest.advance(&self.thread.scratch.pool, *taken.as_ref().unwrap_or(&0));
             self.rest = rest;
             let taken = taken?;
-            // A session that still waits for the same thing has not got on.
-            return Ok(moved || taken > 0 || self.request_wait.is_nothing());
+            // A session that is full or holds again has not got on. A new ask has to be polled once, to be woken by.
+            let stays = matches!(self.request_wait, Wait::Slot | Wait::World { .. });
+            return Ok(moved || taken > 0 || !stays);
         }
         if self.closing.is_some() {
             return Ok(moved);
@@ -73,9 +74,8 @@ impl Connection {
     /// Whether what the request side waited for has come.
     fn request_may_go_on(&mut self, cx: &mut Context<'_>, world: &World) -> bool {
         match &mut self.request_wait {
-            Wait::Nothing => {}
-            // The answer side's turns are between two calls: asking the session again is cheap.
-            Wait::Slot => {}
+            // For a free slot: the answer side's turns are between two calls, and asking the session again is cheap.
+            Wait::Nothing | Wait::Slot => {}
             Wait::World { until, version, since } => {
                 if *version == self.thread.version() && self.now < *until {
                     return false;
@@ -192,21 +192,17 @@ impl Connection {
         bytes: &[u8],
         gather: &mut Vec<u8>,
     ) {
-        let position = match self.relays.iter().position(|relay| relay.broker == broker) {
-            Some(position) => position,
-            None => {
-                let mut leg = Leg::new();
-                match upstream::dial(world, broker, &self.thread.limits) {
-                    Some(dial) => leg.state = State::Dialling(dial),
-                    None => leg.lose(&self.thread.scratch.pool),
-                }
-                self.relays.push(Relay { broker, leg, waiting_since: 0, last_used: self.now });
-                self.relays.len() - 1
+        if !self.relays.iter().any(|relay| relay.broker == broker) {
+            let mut leg = Leg::new();
+            match upstream::dial(world, broker, &self.thread.limits) {
+                Some(dial) => leg.state = State::Dialling(dial),
+                None => leg.lose(&self.thread.scratch.pool),
             }
-        };
+            self.relays.push(Relay { broker, leg, waiting_since: 0, last_used: self.now });
+        }
         let pool = &self.thread.scratch.pool;
         self.thread.counters.bytes(Direction::ToBroker, bytes.len());
-        if let Some(relay) = self.relays.get_mut(position) {
+        if let Some(relay) = self.relays.iter_mut().find(|relay| relay.broker == broker) {
             relay.last_used = self.now;
             relay.leg.push(cx, gather, pool, bytes);
             relay.leg.flush(cx, gather, pool);

@@ -48,6 +48,8 @@ pub(super) struct Keeper {
     /// The trouble with `settings.yaml` that was told last.
     settings_trouble: Option<String>,
     sender: watch::Sender<Arc<Resources>>,
+    /// Readers have been shown something.
+    shown: bool,
     /// Files are read again at this time.
     read_at: Instant,
     /// The last event of each object, so that the same is not told twice in a row.
@@ -62,6 +64,7 @@ impl Keeper {
             settings: Settings::default(),
             settings_trouble: None,
             sender,
+            shown: false,
             read_at: Instant::now(),
             last_events: BTreeMap::new(),
         }
@@ -134,7 +137,9 @@ impl Keeper {
         }
         let settings_changed = self.read_settings();
         self.write_changes(&admitted);
-        if admitted.news || settings_changed {
+        // What was stored before a restart is news to everybody, even if no file has changed.
+        let first = !std::mem::replace(&mut self.shown, true);
+        if first || admitted.news || settings_changed {
             self.show();
         }
     }

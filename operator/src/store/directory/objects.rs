@@ -316,8 +316,8 @@ fn refusal(stored: &Stored, message: &str, wall: Timestamp) -> Value {
     let before = stored
         .status
         .as_ref()
-        .and_then(|status| serde_json::from_value(status.get("conditions")?.clone()).ok())
-        .unwrap_or_else(Vec::new);
+        .and_then(|status| serde_json::from_value::<Vec<_>>(status.get("conditions")?.clone()).ok())
+        .unwrap_or_default();
     let conditions = Conditions::new(generation, wall, &before)
         .no(ConditionType::Accepted, KafkaClusterReason::Invalid, message)
         .no(ConditionType::Ready, KafkaClusterReason::Invalid, message)

@@ -36,6 +36,7 @@ fn side(cluster: &str, topic: Option<TopicView>) -> Side {
         topic,
         topic_rights: Rights(0xffff),
         cluster_rights: Rights(0xffff),
+        default_limit: Some("1048588".to_owned()),
     }
 }
 
@@ -61,7 +62,7 @@ fn sealed_target() -> Side {
 fn a_plain_topic_passes() {
     let checked = check(&facts()).unwrap();
     assert_eq!((checked.partitions, checked.replication_factor), (3, 3));
-    assert_eq!(checked.original_max_message_bytes, None);
+    assert_eq!((checked.original_max_message_bytes, checked.open_max_message_bytes), (None, None));
     assert_eq!(checked.warnings, Vec::<String>::new());
     assert!(checked.configs.iter().all(|(name, _)| name != MAX_MESSAGE_BYTES));
     assert!(checked.configs.contains(&("min.insync.replicas".to_owned(), "2".to_owned())));
@@ -75,6 +76,7 @@ fn an_override_is_remembered_and_fewer_brokers_are_told() {
     facts.from.cluster_rights = Rights(1 << 8);
     let checked = check(&facts).unwrap();
     assert_eq!(checked.original_max_message_bytes.as_deref(), Some("2000000"));
+    assert_eq!(checked.open_max_message_bytes.as_deref(), Some("2000000"));
     assert_eq!(checked.replication_factor, 2);
     assert!(checked.warnings[0].contains("2 replicas there instead of 3"));
     assert!(checked.warnings[1].contains("Alter"));
@@ -155,6 +157,15 @@ fn each_check_has_its_reason() {
         assert_eq!(problem.reason, reason, "{problem}");
         assert!(problem.message.len() > 1);
     }
+}
+
+#[test]
+fn a_new_home_with_another_default_is_opened_with_the_old_ones() {
+    let mut facts = facts();
+    facts.to.default_limit = Some("5000".to_owned());
+    let checked = check(&facts).unwrap();
+    assert_eq!(checked.original_max_message_bytes, None);
+    assert_eq!(checked.open_max_message_bytes.as_deref(), Some("1048588"));
 }
 
 #[test]

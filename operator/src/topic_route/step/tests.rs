@@ -146,6 +146,7 @@ impl World {
     }
 
     /// Does the action, with the rules that brokers and ledgers enforce or that must hold by design.
+    #[allow(clippy::too_many_lines, reason = "one arm per action")]
     fn apply(&mut self, s: &Situation, action: &Action) -> Result<Fact, Problem> {
         let fact = match action {
             Action::ReadLedgers => Fact::Ledger(self.standing()),
@@ -160,7 +161,8 @@ impl World {
                     partitions: 1,
                     replication_factor: 1,
                     configs: Vec::new(),
-                    original_max_message_bytes: source.max_message_bytes,
+                    original_max_message_bytes: source.max_message_bytes.clone(),
+                    open_max_message_bytes: source.max_message_bytes,
                     warnings: Vec::new(),
                 }))
             }
@@ -231,8 +233,11 @@ impl World {
                 Fact::Ledger(self.standing())
             }
             Action::OpenTarget(state) => {
-                let stage = self.stage_at_home(state);
-                assert!(matches!(stage, Some(Stage::Cut | Stage::Switched)), "opened before the commit: {stage:?}");
+                let recorded = self.stage_at_home(state);
+                assert!(
+                    matches!(recorded, Some(Stage::Cut | Stage::Switched)),
+                    "opened before the commit: {recorded:?}"
+                );
                 self.copy(&state.to).max_message_bytes.clone_from(&state.original_max_message_bytes);
                 Fact::Done
             }

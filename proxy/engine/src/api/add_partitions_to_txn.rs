@@ -1,4 +1,4 @@
-//! AddPartitionsToTxn: a transaction never reaches two clusters. Topics that are not on the home cluster are refused in
+//! `AddPartitionsToTxn`: a transaction never reaches two clusters. Topics that are not on the home cluster are refused in
 //! the way that every client takes as "abort".
 
 use kafka_protocol::messages::AddPartitionsToTxnRequest;

@@ -1,4 +1,4 @@
-//! CreateTopics: new topics live on the home cluster. A name that any cluster shows is taken.
+//! `CreateTopics`: new topics live on the home cluster. A name that any cluster shows is taken.
 
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
@@ -63,7 +63,8 @@ fn check(topic: &mut CreatableTopic, world: &World) -> Result<(), (i16, String)>
         return Err((code::INVALID_TOPIC, format!("topic name {name} is reserved")));
     }
     if !world.all_listed() {
-        let text = "not every cluster of the mesh has been reached yet, so nobody can say whether the name is free; try again";
+        let text =
+            "not every cluster of the mesh has been reached yet, so nobody can say whether the name is free; try again";
         return Err((code::NOT_CONTROLLER, text.to_owned()));
     }
     if world.locate(name).is_some() {
@@ -75,12 +76,11 @@ fn check(topic: &mut CreatableTopic, world: &World) -> Result<(), (i16, String)>
     }
     for broker in topic.assignments.iter_mut().flat_map(|assignment| &mut assignment.broker_ids) {
         let real = model.broker_by_virtual(broker.0).map(|broker| broker.broker);
-        match real.filter(|real| real.cluster == model.home) {
-            Some(real) => *broker = BrokerId(real.broker),
-            None => {
-                let text = format!("broker {} is not one of the home cluster, where new topics live", broker.0);
-                return Err((code::INVALID_REPLICA_ASSIGNMENT, text));
-            }
+        if let Some(real) = real.filter(|real| real.cluster == model.home) {
+            *broker = BrokerId(real.broker);
+        } else {
+            let text = format!("broker {} is not one of the home cluster, where new topics live", broker.0);
+            return Err((code::INVALID_REPLICA_ASSIGNMENT, text));
         }
     }
     Ok(())

@@ -1,9 +1,9 @@
-//! DeleteTopics. A topic that never moved is deleted where it lives, and its placeholder with it. A moved topic consists
+//! `DeleteTopics`. A topic that never moved is deleted where it lives, and its placeholder with it. A moved topic consists
 //! of several, and one that is moving must stay until it has arrived: both are refused with a sentence.
 
+use kafka_protocol::messages::TopicName as WireTopicName;
 use kafka_protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use kafka_protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
-use kafka_protocol::messages::TopicName as WireTopicName;
 use kafka_protocol::protocol::StrBytes;
 use sluice_mesh::model::{ClusterIndex, World};
 use uuid::Uuid;
@@ -38,7 +38,8 @@ pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         Err(error) => return error.into(),
     };
     let asked: Vec<(Option<String>, Uuid)> = if head.version >= BY_ID {
-        let pair = |topic: &DeleteTopicState| (topic.name.as_ref().map(|name| name.as_str().to_owned()), topic.topic_id);
+        let pair =
+            |topic: &DeleteTopicState| (topic.name.as_ref().map(|name| name.as_str().to_owned()), topic.topic_id);
         request.topics.iter().map(pair).collect()
     } else {
         request.topic_names.iter().map(|name| (Some(name.as_str().to_owned()), Uuid::nil())).collect()

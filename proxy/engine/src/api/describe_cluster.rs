@@ -1,4 +1,4 @@
-//! DescribeCluster: the virtual cluster.
+//! `DescribeCluster`: the virtual cluster.
 
 use kafka_protocol::messages::describe_cluster_response::{DescribeClusterBroker, DescribeClusterResponse};
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest};

@@ -14,17 +14,17 @@ use sluice_mesh::model::{ClusterIndex, World};
 
 use crate::ask::{Ask, Call, Reply, Request, Response, Target};
 
-/// ListOffsets: the log end or high watermark.
+/// `ListOffsets`: the log end or high watermark.
 pub(crate) const LATEST: i64 = -1;
-/// ListOffsets: the log start.
+/// `ListOffsets`: the log start.
 pub(crate) const EARLIEST: i64 = -2;
-/// ListOffsets: the record with the highest timestamp.
+/// `ListOffsets`: the record with the highest timestamp.
 pub(crate) const MAX_TIMESTAMP: i64 = -3;
 
 /// What is asked of a partition's leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
-    /// ListOffsets as a consumer.
+    /// `ListOffsets` as a consumer.
     Offset { timestamp: i64, isolation: i8 },
     /// The log end, past the high watermark: asked as a broker, so that only the leader answers.
     LogEnd,

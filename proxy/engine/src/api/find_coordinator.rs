@@ -1,4 +1,4 @@
-//! FindCoordinator: asked at the home cluster, answered with virtual brokers.
+//! `FindCoordinator`: asked at the home cluster, answered with virtual brokers.
 
 use kafka_protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest};
@@ -81,13 +81,13 @@ fn shown(key: &StrBytes, real: Option<(i16, Option<StrBytes>, i32)>, world: &Wor
             .with_error_code(code::COORDINATOR_NOT_AVAILABLE)
             .with_error_message(Some(StrBytes::from_static_str(text)))
     };
-    let Some((error, message, node)) = real else {
+    let Some((error, message, broker)) = real else {
         return unavailable();
     };
     if error != code::NONE {
         return none.with_error_code(error).with_error_message(message);
     }
-    let broker = BrokerRef { cluster: world.model.home, broker: node };
+    let broker = BrokerRef { cluster: world.model.home, broker };
     let found = world.model.broker(broker).and_then(|broker| Some((broker.id, broker.shown.clone()?)));
     match found {
         Some((id, (host, port))) => Coordinator::default()

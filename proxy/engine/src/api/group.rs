@@ -5,8 +5,7 @@ use sluice_wire::ApiKey;
 
 /// Requests that only a coordinator answers.
 pub(super) fn is_bound_to_home(key: ApiKey) -> bool {
-    passes(key)
-        || matches!(key, ApiKey::OffsetCommit | ApiKey::TxnOffsetCommit | ApiKey::AddPartitionsToTxn)
+    passes(key) || matches!(key, ApiKey::OffsetCommit | ApiKey::TxnOffsetCommit | ApiKey::AddPartitionsToTxn)
 }
 
 /// Requests that pass by their length: nothing in them or their answers differs.

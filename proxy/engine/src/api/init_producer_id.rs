@@ -1,4 +1,4 @@
-//! InitProducerId: idempotent ids carry the tag of the cluster that hands them out, so that two clusters' ids never meet
+//! `InitProducerId`: idempotent ids carry the tag of the cluster that hands them out, so that two clusters' ids never meet
 //! on one partition. Transactional ids keep the raw producer id, for their coordinator compares it.
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! ListOffsets. Plain topics alone pass; with a moved one in the request all of it is answered from the brokers that have
+//! `ListOffsets`. Plain topics alone pass; with a moved one in the request all of it is answered from the brokers that have
 //! the facts: the last segment for the end, the first living one for the start, the first one in order that knows a
 //! timestamp.
 
@@ -34,7 +34,11 @@ enum How {
     /// By this question; nothing is mapped.
     One(usize),
     /// By these questions, one per segment from the first asked one on.
-    Segments { first_question: usize, first_segment: usize, count: usize },
+    Segments {
+        first_question: usize,
+        first_segment: usize,
+        count: usize,
+    },
 }
 
 pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
@@ -53,10 +57,9 @@ pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
     let (items, questions) = plan(&request, scope);
     let (ask, asked) = facts::ask(questions, scope.world, ASK_TIMEOUT);
     match ask {
-        Some(ask) => Outcome::Ask(
-            ask,
-            Box::new(move |reply, scope| answer(head, &items, &asked, Some(reply), scope.world)),
-        ),
+        Some(ask) => {
+            Outcome::Ask(ask, Box::new(move |reply, scope| answer(head, &items, &asked, Some(reply), scope.world)))
+        }
         None => answer(head, &items, &asked, None, scope.world),
     }
 }
@@ -70,12 +73,8 @@ fn plan(request: &ListOffsetsRequest, scope: &Scope<'_>) -> (Vec<Item>, Vec<Ques
         let place = route::place(scope.world, scope.broker.cluster, name);
         for partition in &topic.partitions {
             let what = What::Offset { timestamp: partition.timestamp, isolation };
-            let question = |cluster| Question {
-                cluster,
-                topic: name.to_owned(),
-                partition: partition.partition_index,
-                what,
-            };
+            let question =
+                |cluster| Question { cluster, topic: name.to_owned(), partition: partition.partition_index, what };
             let how = match &place {
                 Place::Elsewhere => How::Error(code::NOT_LEADER_OR_FOLLOWER),
                 Place::Hidden => How::Error(code::UNKNOWN_TOPIC_OR_PARTITION),
@@ -112,13 +111,7 @@ fn put(questions: &mut Vec<Question>, question: Question) -> usize {
     questions.len() - 1
 }
 
-fn answer(
-    head: RequestHead,
-    items: &[Item],
-    asked: &facts::Asked,
-    reply: Option<Reply>,
-    world: &World,
-) -> Outcome {
+fn answer(head: RequestHead, items: &[Item], asked: &facts::Asked, reply: Option<Reply>, world: &World) -> Outcome {
     let facts = asked.facts(reply);
     let mut topics: Vec<ListOffsetsTopicResponse> = Vec::new();
     for item in items {
@@ -143,7 +136,9 @@ fn answer(
         };
         let partition = ListOffsetsPartitionResponse::default().with_partition_index(item.partition);
         let mut partition = match result {
-            Ok(found) => partition.with_offset(found.offset).with_timestamp(found.timestamp).with_leader_epoch(found.epoch),
+            Ok(found) => {
+                partition.with_offset(found.offset).with_timestamp(found.timestamp).with_leader_epoch(found.epoch)
+            }
             Err(error) => partition.with_error_code(error).with_offset(-1).with_timestamp(-1),
         };
         if head.version < 4 {

@@ -79,6 +79,7 @@ impl Job {
         if !self.refreshed && (stale || !unknown.is_empty()) && scope.memory.may_refresh(scope.now, REFRESH) {
             // Created a moment ago, or moved to another leader: one look, before anybody is told that there is none.
             self.refreshed = true;
+            scope.memory.stale = None;
             return Outcome::Ask(Ask::Refresh, Box::new(move |_, scope| self.go(scope)));
         }
         let home = world.model.home;

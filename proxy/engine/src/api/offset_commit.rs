@@ -1,4 +1,4 @@
-//! OffsetCommit. A coordinator refuses commits for a topic that its cluster lacks; while a topic's placeholder on the home
+//! `OffsetCommit`. A coordinator refuses commits for a topic that its cluster lacks; while a topic's placeholder on the home
 //! cluster is not there yet, its commit waits for a moment and is then answered by "try again".
 
 use bytes::Bytes;

@@ -32,7 +32,11 @@ enum How {
     /// The broker's answer as it is.
     One(usize),
     /// The answer of the segment with this generation, or this one if there is none.
-    Segment { question: usize, generation: u8, otherwise: Option<EpochEnd> },
+    Segment {
+        question: usize,
+        generation: u8,
+        otherwise: Option<EpochEnd>,
+    },
 }
 
 pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
@@ -51,10 +55,9 @@ pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
     let (items, questions) = plan(&request, scope);
     let (ask, asked) = facts::ask(questions, scope.world, ASK_TIMEOUT);
     match ask {
-        Some(ask) => Outcome::Ask(
-            ask,
-            Box::new(move |reply, scope| answer(head, &items, &asked, Some(reply), scope.world)),
-        ),
+        Some(ask) => {
+            Outcome::Ask(ask, Box::new(move |reply, scope| answer(head, &items, &asked, Some(reply), scope.world)))
+        }
         None => answer(head, &items, &asked, None, scope.world),
     }
 }

@@ -1,10 +1,10 @@
-//! TxnOffsetCommit: offsets of a transaction. They wait for a missing placeholder as those of OffsetCommit do.
+//! `TxnOffsetCommit`: offsets of a transaction. They wait for a missing placeholder as those of `OffsetCommit` do.
 
 use bytes::Bytes;
 use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::{TxnOffsetCommitRequest, TopicName};
+use kafka_protocol::messages::{TopicName, TxnOffsetCommitRequest};
 use sluice_wire::frame;
 
 use super::offset_commit::{WAIT, lacks_placeholder};

@@ -196,7 +196,11 @@ impl RequestSide {
         let version = i16::from_be_bytes([first[6], first[7]]);
         let correlation_id = i32::from_be_bytes([first[8], first[9], first[10], first[11]]);
         let Some(line) = version::offered(key) else {
-            return Some(self.close(if is_inter_broker(key) { CloseReason::InterBroker } else { CloseReason::UnknownApi }));
+            return Some(self.close(if is_inter_broker(key) {
+                CloseReason::InterBroker
+            } else {
+                CloseReason::UnknownApi
+            }));
         };
         let head = RequestHead { key: line.key, version, correlation_id };
         if !version::is_offered(key, version) {
@@ -358,9 +362,8 @@ impl RequestSide {
 }
 
 fn decide(head: RequestHead, bytes: &mut [u8], scope: &mut Scope<'_>) -> Outcome {
-    let parsed = match RequestHeader::parse(bytes.get(frame::PREFIX..).unwrap_or_default()) {
-        Ok(Some(parsed)) => parsed,
-        Ok(None) | Err(_) => return Outcome::Close(CloseReason::Malformed),
+    let Ok(Some(parsed)) = RequestHeader::parse(bytes.get(frame::PREFIX..).unwrap_or_default()) else {
+        return Outcome::Close(CloseReason::Malformed);
     };
     let client_id = parsed.client_id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default().to_owned();
     let body_at = frame::PREFIX + parsed.size;

@@ -3,7 +3,8 @@
 use sluice_mesh::model::TopicModel;
 use sluice_wire::walk::fetch::{Field, Partition, PartitionEnd, PartitionPatch, Peek};
 
-use super::{FetchPlan, Role, watermarks};
+use super::wants::watermarks;
+use super::{FetchPlan, Role};
 use crate::code;
 use crate::memory::{Known, Odd, Spot};
 use crate::outcome::Scope;
@@ -33,24 +34,24 @@ pub(crate) fn patch(
     let source = plan.as_ref().and_then(|plan| plan.relay);
     let cluster = source.map_or(scope.broker.cluster, |broker| broker.cluster);
     let node_id_base = scope.world.model.cluster(cluster).map_or(0, |cluster| cluster.node_id_base);
-    let plain = PartitionPatch { node_id_base, ..PartitionPatch::default() };
+    let unchanged = PartitionPatch { node_id_base, ..PartitionPatch::default() };
     if matches!(partition.error_code, code::NOT_LEADER_OR_FOLLOWER | code::FENCED_LEADER_EPOCH) {
         scope.memory.stale = Some(cluster);
     }
     let Some(planned) = plan.and_then(|plan| plan.find(topic, partition.index)) else {
-        return plain;
+        return unchanged;
     };
     let topic = &planned.topic;
     match planned.role {
-        Role::Blank(error) => blank(plain, topic, partition.index, error, scope),
-        Role::Live(spot) => live(plain, topic, partition, spot, scope),
+        Role::Blank(error) => blank(unchanged, topic, partition.index, error, scope),
+        Role::Live(spot) => live(unchanged, topic, partition, spot, scope),
         Role::Old { .. } if partition.error_code != code::NONE => {
-            blank(plain, topic, partition.index, code::NONE, scope)
+            blank(unchanged, topic, partition.index, code::NONE, scope)
         }
         Role::Old { position, end, .. } => {
             let segment = topic.chain(partition.index).and_then(|chain| chain.segment(position));
             let Some((segment, _)) = segment else {
-                return blank(plain, topic, partition.index, code::NONE, scope);
+                return blank(unchanged, topic, partition.index, code::NONE, scope);
             };
             let marks = watermarks(topic, partition.index, scope);
             PartitionPatch {
@@ -61,14 +62,14 @@ pub(crate) fn patch(
                 log_start_offset: Field::Set(marks.log_start),
                 physical_end: Some(end),
                 no_preferred_replica: true,
-                ..plain
+                ..unchanged
             }
         }
     }
 }
 
 fn live(
-    plain: PartitionPatch,
+    unchanged: PartitionPatch,
     topic: &TopicModel,
     partition: &Partition,
     spot: Spot,
@@ -80,7 +81,7 @@ fn live(
         // client hears of it, for a client would reset.
         let now = scope.now;
         note_doubt(known(topic, index, scope), spot, now);
-        return blank(plain, topic, index, code::NONE, scope);
+        return blank(unchanged, topic, index, code::NONE, scope);
     }
     let chain = topic.chain(index).map(|chain| &chain.chain);
     let last = chain.and_then(|chain| chain.last());
@@ -102,12 +103,12 @@ fn live(
         high_watermark: Field::Shift,
         last_stable_offset: Field::Shift,
         log_start_offset,
-        ..plain
+        ..unchanged
     }
 }
 
 fn blank(
-    plain: PartitionPatch,
+    unchanged: PartitionPatch,
     topic: &TopicModel,
     partition: i32,
     error: i16,
@@ -124,7 +125,7 @@ fn blank(
         last_stable_offset: Field::Set(last_stable),
         log_start_offset: Field::Set(log_start),
         no_preferred_replica: true,
-        ..plain
+        ..unchanged
     }
 }
 

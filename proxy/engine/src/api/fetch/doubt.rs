@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sluice_mesh::model::{TopicModel, World};
 
 use super::answer::ASK_AGAIN;
-use super::{At, Wants};
+use super::wants::{At, Wants};
 use crate::api::facts::{self, EARLIEST, Fact, LATEST, Question, What};
 use crate::ask::{Ask, Reply};
 use crate::memory::{Odd, Spot};
@@ -138,7 +138,7 @@ pub(super) fn ask(questions: Questions, world: &World) -> (Option<Ask>, Pending)
 }
 
 /// What the answers mean.
-pub(super) fn learn(pending: Pending, reply: Reply, scope: &mut Scope<'_>) {
+pub(super) fn learn(pending: &Pending, reply: Reply, scope: &mut Scope<'_>) {
     let facts = pending.asked.facts(Some(reply));
     let answers: Vec<(&About, Fact)> = pending.about.iter().zip(facts).collect();
     for (about, fact) in &answers {
@@ -225,12 +225,9 @@ fn lives(doubt: &Doubt, position: usize, start: Start) -> Option<bool> {
 fn first_living(doubt: &Doubt, starts: &[Start]) -> Option<i64> {
     let chain = doubt.topic.chain(doubt.partition)?;
     for (position, start) in starts.iter().enumerate() {
-        match (lives(doubt, position, *start)?, start) {
-            (true, Start::At(start)) => {
-                let (segment, _) = chain.segment(position)?;
-                return Some(segment.to_virtual((*start).max(segment.physical_start)));
-            }
-            _ => continue,
+        if let (true, Start::At(start)) = (lives(doubt, position, *start)?, start) {
+            let (segment, _) = chain.segment(position)?;
+            return Some(segment.to_virtual((*start).max(segment.physical_start)));
         }
     }
     None
@@ -251,7 +248,8 @@ fn verdict(doubt: &Doubt, starts: &[Start], end: Option<i64>, now: u64) -> Verdi
         Start::At(start) => start,
     };
     if doubt.spot.physical < start {
-        let older = starts.iter().take(doubt.position).enumerate().map(|(position, start)| lives(doubt, position, *start));
+        let older =
+            starts.iter().take(doubt.position).enumerate().map(|(position, start)| lives(doubt, position, *start));
         let older: Vec<Option<bool>> = older.collect();
         return if older.contains(&Some(true)) {
             // A hole in the middle of what is left.

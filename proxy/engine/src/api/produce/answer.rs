@@ -276,7 +276,7 @@ impl Kept {
                 }
                 Why::Refused { .. } if moved => Some(code::NOT_LEADER_OR_FOLLOWER),
                 Why::Refused { error, seen_sealed } => {
-                    let seal = sealed.as_ref().map(|sealed| sealed.iter().any(|name| *name == wait.topic));
+                    let seal = sealed.as_ref().map(|sealed| sealed.contains(&wait.topic));
                     match seal {
                         // What the broker refuses by itself is the client's to know.
                         Some(false) if !*seen_sealed => Some(*error),
@@ -440,12 +440,7 @@ fn map_partition(
 }
 
 /// The broker's own hint, made virtual; none if the leader that it names is not shown to clients.
-fn map_hint(
-    name: &str,
-    partition: &mut PartitionProduceResponse,
-    endpoints: &mut Vec<Endpoint>,
-    scope: &Scope<'_>,
-) {
+fn map_hint(name: &str, partition: &mut PartitionProduceResponse, endpoints: &mut Vec<Endpoint>, scope: &Scope<'_>) {
     let leader = partition.current_leader.leader_id.0;
     let model = &scope.world.model;
     let broker = BrokerRef { cluster: scope.broker.cluster, broker: leader };

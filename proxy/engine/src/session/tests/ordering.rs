@@ -82,7 +82,9 @@ fn fetched(bytes: usize) -> FetchResponse {
 fn produced(request: &ProduceRequest) -> ProduceResponse {
     let topics = request.topic_data.iter().map(|topic| {
         let partitions = topic.partition_data.iter().map(|partition| {
-            PartitionProduceResponse::default().with_index(partition.index).with_base_offset(i64::from(partition.index) + 40)
+            PartitionProduceResponse::default()
+                .with_index(partition.index)
+                .with_base_offset(i64::from(partition.index) + 40)
         });
         TopicProduceResponse::default().with_name(topic.name.clone()).with_partition_responses(partitions.collect())
     });
@@ -184,8 +186,7 @@ fn an_answer_to_nobody_breaks_the_connection() {
 #[test]
 fn the_ring_is_bounded() {
     let world = sample::WorldBuilder::sample().edit(|document| document.limits.max_in_flight = 2).build();
-    let answer =
-        |correlation| frame::response::<HeartbeatRequest>(correlation, &HeartbeatResponse::default(), 4);
+    let answer = |correlation| frame::response::<HeartbeatRequest>(correlation, &HeartbeatResponse::default(), 4);
     let mut rig = Rig::new(sample::east(1), world).with_broker(move |_, header, _| Some(answer(header.correlation_id)));
     rig.slow_brokers = true;
     for correlation in 0..3 {

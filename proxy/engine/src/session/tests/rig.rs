@@ -245,7 +245,7 @@ impl Rig {
         let mut answers = Vec::new();
         for (source, leg) in &mut self.legs {
             while leg.sent.len() >= 4 {
-                let length = i32::from_be_bytes(leg.sent[..4].try_into().unwrap()) as usize;
+                let length = u32::from_be_bytes(leg.sent[..4].try_into().unwrap()) as usize;
                 if leg.sent.len() < 4 + length {
                     break;
                 }
@@ -298,7 +298,7 @@ impl Rig {
             let cx = Context { world: &self.world, now: self.now, unix_now: self.unix_now };
             let step = self.session.on_upstream(&mut chunk, &cx);
             leg.answers[..size].copy_from_slice(&chunk);
-            let (taken, stop) = match step {
+            let (taken, blocked) = match step {
                 AnswerStep::Forward(n) => {
                     assert!(n > 0, "forwards something");
                     self.to_client.extend_from_slice(&chunk[..n]);
@@ -330,7 +330,7 @@ impl Rig {
             };
             leg.answers.advance(taken);
             leg.read -= taken;
-            if stop {
+            if blocked {
                 return moved;
             }
             moved = true;
