@@ -56,7 +56,12 @@ fn answers_are_the_brokers_own() -> Result<()> {
     runtime.block_on(async {
         let broker = client(&stage.clusters[0].bootstrap());
         let sluice = client(&stage.bootstrap());
-        metadata(&broker, &sluice).await?;
+        // A new topic is known to the proxies one after the other, as it is to brokers.
+        let end = tokio::time::Instant::now() + Duration::from_secs(10);
+        while let Err(error) = metadata(&broker, &sluice).await {
+            ensure!(tokio::time::Instant::now() < end, "after 10 s: {error:#}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         versions(&broker, &sluice).await?;
         write_and_read(&broker, &sluice).await?;
         offsets(&broker, &sluice).await?;
