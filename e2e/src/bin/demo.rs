@@ -118,7 +118,7 @@ fn run(args: &Args) -> Result<bool> {
     let mut reports = Vec::new();
     for number in 0..moves {
         let to = CLUSTERS[usize::from(number % 2 == 0)];
-        println!("\n  kubectl apply: TopicRoute {TOPIC} -> {to}");
+        println!("\n  apply: TopicRoute {TOPIC} -> {to}");
         let watch = Instant::now();
         // What the status says of the move before is no news.
         let mut last = stage.mesh()?.route_status(TOPIC)?.and_then(|status| status.phase);

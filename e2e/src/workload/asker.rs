@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::Worker;
@@ -55,8 +56,7 @@ impl AskerSpec {
         for partition in 0..self.partitions {
             list.add_partition(&self.topic, partition);
         }
-        let invoke = recorder.clock().now();
-        let answer = consumer.committed_offsets(list, Duration::from_secs(20)).context("OffsetFetch")?;
+        let (invoke, answer) = fetch(consumer, &list, recorder)?;
         let process = Name::from(format!("asker-{}", self.group));
         for element in answer.elements() {
             element.error().with_context(|| format!("the committed position of partition {}", element.partition()))?;
@@ -77,4 +77,38 @@ impl AskerSpec {
         }
         Ok(())
     }
+}
+
+/// The longest that a coordinator may take to be there: its topic is created with the first group of a cluster.
+const COORDINATOR: Duration = Duration::from_secs(20);
+
+/// One `OffsetFetch`, again while the broker says that the coordinator is not there yet, as every client's own loop does.
+/// Returns when the answered one was sent.
+fn fetch(
+    consumer: &BaseConsumer,
+    list: &TopicPartitionList,
+    recorder: &Recorder,
+) -> Result<(u64, TopicPartitionList)> {
+    let end = Instant::now() + COORDINATOR;
+    loop {
+        let invoke = recorder.clock().now();
+        match consumer.committed_offsets(list.clone(), COORDINATOR) {
+            Ok(answer) => return Ok((invoke, answer)),
+            Err(error) if Instant::now() < end && is_on_its_way(&error) => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) => return Err(error).context("OffsetFetch"),
+        }
+    }
+}
+
+fn is_on_its_way(error: &rdkafka::error::KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+        )
+    )
 }
