@@ -5,6 +5,7 @@ CARGO ?= cargo
 PROFILE ?= quick-release
 BIN := target/$(PROFILE)
 TOOLS := target/tools
+E2E ?= $(filter-out layers,$(basename $(notdir $(wildcard e2e/tests/*.rs))))
 CARGO_DENY_VERSION := 0.20.2
 
 # Cargo is found also where rustup put it without touching PATH.
@@ -19,7 +20,7 @@ help: ## Show this list
 prerequisites:
 	@scripts/prerequisites
 
-build: prerequisites ## Build operator, proxy, demo and playground
+build: prerequisites ## Build operator, proxy, demo and playground, optimised
 	$(CARGO) build --locked --profile $(PROFILE) --workspace --bins
 
 demo: build ## Move a live topic between two real Kafka clusters and back, with a verdict
@@ -49,14 +50,16 @@ doc: prerequisites
 
 deny: prerequisites ## Licences, bans and sources of all dependencies
 	@test -x $(TOOLS)/bin/cargo-deny || \
-	    $(CARGO) install --quiet --locked --root $(TOOLS) --version $(CARGO_DENY_VERSION) --no-default-features cargo-deny
+	    $(CARGO) install --quiet --debug --locked --root $(TOOLS) --version $(CARGO_DENY_VERSION) --no-default-features cargo-deny
 	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
 
 generate: prerequisites ## Write the generated CRD YAML
 	$(CARGO) run --locked --quiet -p sluice-crds --bin crdgen
 
-e2e-kafka: build ## Behaviour on real Kafka with stock clients
-	SLUICE_BIN=$(CURDIR)/$(BIN) $(CARGO) test --locked --profile $(PROFILE) -p sluice-e2e -- --ignored --test-threads 1 --nocapture
+# The whole workspace is built, so that features (and with them all dependencies) are those of `unit`: nothing is built twice.
+e2e-kafka: prerequisites ## Behaviour on real Kafka with stock clients (E2E= names one test file)
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace $(addprefix --test ,$(E2E)) -- --ignored --test-threads 1 --nocapture
 
 measure: build ## Twenty moves under load: pause by part, for the README
 	$(BIN)/demo --moves 20 --report target/measure.json

@@ -199,7 +199,11 @@ impl Stage {
     pub fn create_topic_on(&self, cluster: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
         let partitions = usize::try_from(partitions).context("a partition count")?;
         self.cluster(cluster)?.admin()?.create_topic(topic, partitions, self.spec.brokers, configs)?;
-        self.admin()?.wait_topic(topic, partitions)
+        // Proxies learn of it one after the other.
+        for bootstrap in self.bootstrap().split(',') {
+            Admin::new(bootstrap)?.wait_topic(topic, partitions).with_context(|| format!("as {bootstrap} shows it"))?;
+        }
+        Ok(())
     }
 
     /// Everything that runs.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use sluice_mesh::chain::Chain;
 use sluice_mesh::document::{self, Cluster, Cut, Document, FORMAT_VERSION, Fence, Limits, Topic, VirtualBroker};
 use sluice_mesh::ledger::{self, ClusterIdentity, Merged};
-use sluice_mesh::model::{ClusterIndex, Model};
+use sluice_mesh::model::Model;
 use sluice_mesh::name::{ClusterName, ProxyName, TopicName};
 use sluice_mesh::view::TopicView;
 use uuid::Uuid;
@@ -180,6 +180,9 @@ fn clusters(inputs: &Inputs<'_>) -> Result<(Vec<Cluster>, LeftOut), NotYet> {
         };
         clusters.push(cluster(member, &seen.view.cluster_id, identity));
     }
+    // Proxies know clusters by their place in the list. Tags are given out in rising order and kept for ever: a new cluster
+    // comes last, and nothing that happens to resources (deleted statuses, late or repeated creation) reorders the others.
+    clusters.sort_by_key(|cluster| cluster.tag);
     Ok((clusters, left_out))
 }
 
@@ -271,9 +274,10 @@ struct Union<'a> {
 impl<'a> Union<'a> {
     fn collect(&mut self) -> Result<(), NotYet> {
         let mut found: BTreeMap<TopicName, Vec<(ClusterName, &'a TopicView)>> = BTreeMap::new();
-        let clusters: Vec<(ClusterIndex, ClusterName)> =
-            self.model.cluster_indexes().map(|(index, cluster)| (index, cluster.name.clone())).collect();
-        for (index, cluster) in clusters {
+        // In the order of age, not of the document: the oldest that has a topic wins its name.
+        for member in self.inputs.members {
+            let cluster = member.name.clone();
+            let Some(index) = self.model.cluster_index(cluster.as_str()) else { continue };
             let Some(seen) = self.inputs.observations.get(&cluster).and_then(|known| known.seen.as_ref()) else {
                 continue;
             };

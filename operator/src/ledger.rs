@@ -222,10 +222,23 @@ impl Ledger {
         self.inner.fenced.clone()
     }
 
-    /// Writes `leader` again to every open ledger, so that brokers do not forget this writer's epoch over a long quiet time.
-    pub async fn renew(&self) -> Result<(), LedgerError> {
-        let holder = self.inner.holder.clone();
-        self.append_everywhere(Subject::Leader, Fact::Leader { holder, at: clock::now_millis() }).await
+    /// Takes a newer epoch as the same writer of a ledger and writes `leader` under it. Coordinators forget a transactional
+    /// id that is not used for a week, brokers a producer that does not write for a day: after that the next operator would
+    /// be given a new producer id, and nothing would fence this one any more.
+    pub async fn renew(&self, cluster: &ClusterName) -> Result<(), LedgerError> {
+        let open = self.opened(cluster)?;
+        let mut writing = open.writer.lock().await;
+        self.settle_locked(cluster, &open, &mut writing).await?;
+        match writing.writer.renew(APPEND_PATIENCE).await {
+            Ok(()) => {}
+            Err(AppendError::Fenced) => return Err(self.fence(cluster)),
+            Err(AppendError::NotAppended(error) | AppendError::Unknown(error)) => {
+                return Err(self.unavailable(cluster, &error));
+            }
+        }
+        drop(writing);
+        let leader = Fact::Leader { holder: self.inner.holder.clone(), at: clock::now_millis() };
+        self.append(std::slice::from_ref(cluster), Subject::Leader, leader).await
     }
 
     /// Copies to a ledger what is said of the whole mesh and what it lacks, for example because its cluster was away.

@@ -32,6 +32,8 @@ pub struct Applied {
     pub stale: Vec<ProxyName>,
     /// Those of `stale` that refused the revision or a newer one, with their sentence.
     pub rejected: Vec<(ProxyName, String)>,
+    /// Proxies that were lost a moment ago.
+    pub lost: Vec<ProxyName>,
     /// Proxies that should have: live ones and those lost a moment ago.
     pub desired: usize,
 }
@@ -41,6 +43,21 @@ impl Applied {
     pub fn complete(&self) -> bool {
         self.stale.is_empty()
     }
+
+    /// The proxies that have not, for people: how each stands.
+    pub fn late(&self) -> Vec<String> {
+        let rejected = |proxy: &ProxyName| self.rejected.iter().any(|(name, _)| name == proxy);
+        let stale = self.stale.iter().map(|proxy| {
+            if rejected(proxy) { format!("{proxy} (refuses the document)") } else { proxy.to_string() }
+        });
+        stale.collect()
+    }
+
+    /// [`Applied::late`], and those that were lost a moment ago: they may come back with what they know.
+    pub fn late_or_lost(&self) -> Vec<String> {
+        let lost = self.lost.iter().map(|proxy| format!("{proxy} (no report any more; waited for 30 s)"));
+        self.late().into_iter().chain(lost).collect()
+    }
 }
 
 /// Counts reports. Pure.
@@ -49,6 +66,9 @@ pub fn count(reports: &Reports, revision: u64, now: i64, done: impl Fn(&Report) 
     for (name, report) in reports {
         applied.desired += usize::from(report.is_desired(now));
         if !report.is_live(now) {
+            if report.is_desired(now) {
+                applied.lost.push(name.clone());
+            }
             continue;
         }
         applied.live.push(name.clone());
@@ -141,6 +161,8 @@ mod tests {
         let seen = reports([report("a", 7, 6), report("b", 6, 6), gone, dead]);
         let applied = count(&seen, 7, clock::now_millis(), |report| report.has_applied(7));
         assert_eq!((applied.live.len(), applied.done.len(), applied.stale.len(), applied.desired), (2, 1, 1, 3));
+        assert_eq!(applied.late(), ["b"]);
+        assert_eq!(applied.late_or_lost(), ["b", "gone (no report any more; waited for 30 s)"]);
         let drained = count(&seen, 6, clock::now_millis(), |report| report.has_drained(6));
         assert!(drained.complete());
         assert!(!count(&seen, 7, clock::now_millis(), |report| report.has_drained(7)).complete());
@@ -156,6 +178,7 @@ mod tests {
         let applied = count(&reports([old, new]), 7, clock::now_millis(), |report| report.has_applied(7));
         assert_eq!(applied.rejected.len(), 1);
         assert_eq!(applied.rejected[0].0.as_str(), "new");
+        assert_eq!(applied.late(), ["new (refuses the document)", "old"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ pub mod apply;
 pub mod checks;
 pub mod cut;
 pub mod dereference;
+mod nudge;
 pub mod phase;
 pub mod problem;
 pub mod restore;

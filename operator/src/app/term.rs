@@ -34,8 +34,10 @@ use crate::topic_route;
 const ROUND: Duration = Duration::from_secs(1);
 /// How long after a failure the ledger of a cluster is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
-/// How often the writer's epoch is used, so that brokers keep it (they forget it after a day by default).
-const RENEW: Duration = Duration::from_hours(1);
+/// How often the writer's epoch is renewed, so that brokers keep it (they forget it after a day by default).
+const RENEW: Duration = Duration::from_hours(6);
+/// How long after a failure that is tried again.
+const RENEW_RETRY: Duration = Duration::from_mins(10);
 
 /// What came of opening a ledger.
 type Opened = (ClusterName, Result<Vec<String>, LedgerError>);
@@ -52,7 +54,8 @@ pub(super) struct Term {
     /// Ends the task that looks after placeholders.
     placeholders: CancellationToken,
     started: bool,
-    renewed: Instant,
+    /// When the writer's epoch is renewed next.
+    renew_at: Instant,
     /// What the topics' tasks have been woken for last.
     seen_reports: Vec<(String, u64, u64, bool, bool)>,
     told: BTreeMap<ClusterName, bool>,
@@ -97,7 +100,7 @@ impl Term {
             ledger_troubles: BTreeMap::new(),
             placeholders: CancellationToken::new(),
             started: false,
-            renewed: Instant::now(),
+            renew_at: Instant::now() + RENEW,
             seen_reports: Vec::new(),
             told: BTreeMap::new(),
         }
@@ -185,11 +188,27 @@ impl Term {
         }
         self.tell(resources, observations, membership);
         self.let_go(resources);
-        if self.renewed.elapsed() > RENEW {
-            self.renewed = Instant::now();
-            self.context.ledger.renew().await?;
-        }
+        self.renew().await?;
         result
+    }
+
+    /// One ledger that is away must not let the others' brokers forget who writes.
+    async fn renew(&mut self) -> Result<(), LedgerError> {
+        if Instant::now() < self.renew_at {
+            return Ok(());
+        }
+        self.renew_at = Instant::now() + RENEW;
+        for cluster in self.context.ledger.open_clusters() {
+            match self.context.ledger.renew(&cluster).await {
+                Ok(()) => tracing::debug!(%cluster, "the ledger's writer is renewed"),
+                Err(error @ LedgerError::Fenced { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%cluster, %error, "the ledger's writer could not be renewed; it is tried again");
+                    self.renew_at = Instant::now() + RENEW_RETRY;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens the ledgers of clusters that have been seen, beside everything else.

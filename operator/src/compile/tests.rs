@@ -222,6 +222,24 @@ fn a_recorded_topic_that_has_vanished_keeps_its_entry() {
 }
 
 #[test]
+fn clusters_keep_their_places_and_new_ones_come_last() {
+    let mut world = World::new();
+    let names = |compiled: &Compiled| -> Vec<String> {
+        compiled.document.clusters.iter().map(|cluster| cluster.name.to_string()).collect()
+    };
+    world.topic("east", "both", 1, 1).topic("west", "both", 2, 1);
+    assert_eq!(names(&world.compile().unwrap()), ["east", "west"]);
+    // Every status was lost and the objects were made again, in another order, with one more in front.
+    world.cluster("north", 30_000, 3, 4).topic("north", "two", 3, 1).topic("west", "two", 4, 1);
+    world.members.reverse();
+    let compiled = world.compile().unwrap();
+    assert_eq!(names(&compiled), ["east", "west", "north"]);
+    // Who wins a name is a matter of age, not of the place in the document.
+    let two = compiled.conflicts.iter().find(|conflict| conflict.topic.as_str() == "two").unwrap();
+    assert_eq!(two.shown.0.as_str(), "north");
+}
+
+#[test]
 fn a_move_has_the_last_word() {
     let mut world = World::new();
     world.topic("east", "orders", 1, 1).topic("west", "orders", 2, 1);

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::{join, try_join};
 use sluice_mesh::document::Fence;
 use sluice_mesh::ledger::{Fact as LedgerFact, Subject, TopicState};
 use sluice_mesh::name::{ClusterName, TopicName};
@@ -60,7 +61,7 @@ impl Hands<'_> {
             Action::AwaitEntry { revision } => {
                 // Also proxies that were lost a moment ago: one that wakes up late must not find a second copy first.
                 let applied = self.ctx.proxies.wait_applied(*revision, REPORTS).await;
-                Ok(Fact::Applied(applied.complete() && applied.done.len() >= applied.desired))
+                Ok(Fact::Late(applied.late_or_lost()))
             }
             Action::PrepareTarget { to } => self.prepare_target(to).await,
             Action::TrySeal => self.try_seal().await,
@@ -72,7 +73,7 @@ impl Hands<'_> {
             Action::AwaitDrained { revision, millis } => {
                 let longest = Duration::from_millis(u64::try_from(*millis).unwrap_or(0));
                 let applied = self.ctx.proxies.wait_drained(*revision, longest).await;
-                Ok(Fact::Applied(applied.complete()))
+                Ok(Fact::Late(applied.late()))
             }
             Action::CheckTransactions => self.check_transactions().await,
             Action::Seal(state) => self.seal(state).await,
@@ -88,7 +89,7 @@ impl Hands<'_> {
             Action::PublishChain(state) => self.publish_chain(state).await,
             Action::AwaitSwitched { revision } => {
                 let applied = self.ctx.proxies.wait_applied(*revision, REPORTS).await;
-                Ok(Fact::Applied(applied.complete()))
+                Ok(Fact::Late(applied.late()))
             }
             Action::RecordSwitched(state) => self.record_switched(state).await,
             Action::RecordAbort(state) => {
@@ -364,7 +365,9 @@ impl Hands<'_> {
             .filter(|_| state.switched_at > 0 && self.s.now.saturating_sub(state.switched_at) <= restore::CHECK_MILLIS);
         let earlier = earlier.map(|found| found.producers_by_partition(partitions)).unwrap_or_default();
         let generation = cut::generation(&state.chains);
-        let table = seal::read(&from, &to, state.seal_value, generation, &earlier, self.deadline()).await?;
+        // One that began since the first look would write its marker to the sealed log.
+        let read = seal::read(&from, &to, state.seal_value, generation, &earlier, self.deadline());
+        let (table, _) = try_join(read, self.check_transactions()).await?;
         Ok(Fact::Cut(table))
     }
 
@@ -374,8 +377,10 @@ impl Hands<'_> {
             Some(value) => ConfigChange::Set { name: MAX_MESSAGE_BYTES.to_owned(), value },
             None => ConfigChange::Delete { name: MAX_MESSAGE_BYTES.to_owned() },
         };
-        self.warn_of_strays(&copy, state).await;
-        let opened = configs::alter(&copy.client, self.topic.as_str(), &[change], false).await;
+        let changes = [change];
+        let alter = configs::alter(&copy.client, self.topic.as_str(), &changes, false);
+        // No proxy sends anything there before the chain is published: what is found did not come through the mesh.
+        let ((), opened) = join(self.warn_of_strays(&copy, state), alter).await;
         opened.map_err(|error| call_problem(state.to.as_str(), &error))?;
         seal::prove_open(&copy, Instant::now() + STEP).await?;
         Ok(Fact::Done)
@@ -406,7 +411,7 @@ impl Hands<'_> {
             return state.original_max_message_bytes.clone();
         }
         let (old, new) = (client(self.ctx, &state.from).ok()?, client(self.ctx, &state.to).ok()?);
-        let (old, new) = futures::future::join(default_limit(&old), default_limit(&new)).await;
+        let (old, new) = join(default_limit(&old), default_limit(&new)).await;
         old.filter(|old| new.as_ref() != Some(old))
     }
 

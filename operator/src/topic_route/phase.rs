@@ -12,7 +12,7 @@ pub fn phase(s: &Situation) -> Phase {
     match &s.standing {
         Standing::Committed(_) => Phase::Switching,
         Standing::Uncommitted(_) if !s.attempting() => Phase::Pending,
-        Standing::Uncommitted(_) if a.record.is_some() && a.quiet_after => Phase::Recording,
+        Standing::Uncommitted(_) if a.record.is_some() => Phase::Recording,
         Standing::Uncommitted(_) if a.drained => Phase::Sealing,
         Standing::Uncommitted(_) => Phase::Fencing,
         Standing::Fresh | Standing::Aborted(_) | Standing::Switched(_) => match &s.wanted {

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, join3};
 use sluice_mesh::document::CutProducer;
-use sluice_net::admin::configs::{self, ConfigChange};
 use sluice_net::admin::log_ends::{self, LogEnd, PartitionEpoch, PartitionOffset};
 use sluice_net::admin::seal::{self, Barrier, Probe};
 use sluice_net::admin::topics::{self, TopicView};
@@ -15,6 +14,7 @@ use sluice_net::{CallError, Client, ErrorCode};
 use uuid::Uuid;
 
 use super::cut::{self, Seen};
+use super::nudge::Nudge;
 use super::problem::{Problem, Reason};
 use super::situation::{CutTable, PartitionCut};
 
@@ -44,9 +44,8 @@ impl Copy {
         call_problem(&self.cluster, error)
     }
 
-    /// The topic as all brokers that hold a replica show it. An old leader that sleeps or has just woken up would show an
-    /// older epoch: nobody may lack. `Ok(Err(_))`: they don't agree now, ask again.
-    async fn agreed(&self) -> Result<Result<TopicView, String>, Problem> {
+    /// The topic as one broker shows it. `Ok(Err(_))`: it does not now, ask again.
+    async fn shown(&self) -> Result<Result<TopicView, String>, Problem> {
         let view = match topics::describe_one(&self.client, &self.topic).await {
             Ok(Some(view)) => view,
             Ok(None) => return Ok(Err(format!("{} shows no topic {}", self.cluster, self.topic))),
@@ -54,7 +53,16 @@ impl Copy {
             Err(error) => return Err(self.problem(&error)),
         };
         self.same_topic(&view)?;
-        Ok(self.confirmed(&view).await?.map(|()| view))
+        Ok(Ok(view))
+    }
+
+    /// The topic as all brokers that hold a replica show it. An old leader that sleeps or has just woken up would show an
+    /// older epoch: nobody may lack. `Ok(Err(_))`: they don't agree now, ask again.
+    async fn agreed(&self) -> Result<Result<TopicView, String>, Problem> {
+        match self.shown().await? {
+            Ok(view) => Ok(self.confirmed(&view).await?.map(|()| view)),
+            Err(not_yet) => Ok(Err(not_yet)),
+        }
     }
 
     /// Whether all brokers that hold a replica show this very view now.
@@ -114,49 +122,18 @@ fn leaders(view: &TopicView) -> Vec<(i32, i32, i32, &[i32])> {
     view.partitions.iter().map(|p| (p.partition, p.leader, p.epoch, p.replicas.as_slice())).collect()
 }
 
-/// Makes a cluster's other brokers learn at once what its controller has committed. Up to Kafka 3.9 a follower of the
-/// metadata log hears that a record is committed only with the next record, or after half a second. So the next record is
-/// made: a setting of the mesh's own ledger topic that means nothing (by how many milliseconds at most segments roll apart).
-struct Nudge {
-    since: Instant,
-    sent: u32,
-}
-
-impl Nudge {
-    /// When the first is sent, and how long after it the next ones: later Kafka needs none.
-    const AFTER: Duration = Duration::from_millis(6);
-
-    fn new() -> Self {
-        Self { since: Instant::now(), sent: 0 }
-    }
-
-    async fn maybe(&mut self, client: &Client) {
-        if self.sent >= 8
-            || self.since.elapsed() < Self::AFTER.saturating_mul(self.sent.saturating_mul(2).saturating_add(1))
-        {
-            return;
-        }
-        self.sent = self.sent.saturating_add(1);
-        let value = (crate::clock::now_millis() % 1_000).to_string();
-        let change = ConfigChange::Set { name: "segment.jitter.ms".to_owned(), value };
-        if let Err(error) = configs::alter(client, sluice_mesh::ledger::TOPIC, &[change], false).await {
-            tracing::debug!(%error, "the nudge was refused; the metadata arrives by itself a little later");
-        }
-    }
-}
-
 /// Waits until the topic's seal is in force everywhere: every broker that holds a replica shows this value (a follower
 /// may be promoted), every leader refuses a probe, and no append that was checked before is still under way.
 pub async fn prove(copy: &Copy, value: u8, deadline: Instant) -> Result<(), Problem> {
     let mut why;
-    let mut nudge = Nudge::new();
+    let mut nudge = Nudge::new(&copy.client);
     loop {
-        match copy.agreed().await? {
+        match copy.shown().await? {
             Ok(view) => {
                 let leaders = view.by_leader();
-                let (shown, probed) =
-                    join(shows(copy, &view, value), seal::probe(&copy.client, &copy.topic, &leaders)).await;
-                match shown.and_then(|()| all_sealed(&probed, view.partitions.len())) {
+                let probed = seal::probe(&copy.client, &copy.topic, &leaders);
+                let (confirmed, shown, probed) = join3(copy.confirmed(&view), shows(copy, &view, value), probed).await;
+                match confirmed?.and(shown).and_then(|()| all_sealed(&probed, view.partitions.len())) {
                     Ok(()) => return barrier(copy, &view, deadline).await,
                     Err(not_yet) => why = not_yet,
                 }
@@ -167,7 +144,7 @@ pub async fn prove(copy: &Copy, value: u8, deadline: Instant) -> Result<(), Prob
             let message = format!("the seal on {} is not in force in time: {why}", copy.cluster);
             return Err(Problem::new(Reason::SealNotVisible, message));
         }
-        nudge.maybe(&copy.client).await;
+        nudge.maybe().await;
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -383,7 +360,7 @@ pub async fn log_ends_now(copy: &Copy) -> Result<Result<Vec<i64>, String>, Probl
 /// Waits until every leader takes writes.
 pub async fn prove_open(copy: &Copy, deadline: Instant) -> Result<(), Problem> {
     let mut why;
-    let mut nudge = Nudge::new();
+    let mut nudge = Nudge::new(&copy.client);
     loop {
         match topics::describe_one(&copy.client, &copy.topic).await {
             Ok(Some(view)) => {
@@ -402,7 +379,7 @@ pub async fn prove_open(copy: &Copy, deadline: Instant) -> Result<(), Problem> {
             let message = format!("{} on {} does not take writes yet: {why}", copy.topic, copy.cluster);
             return Err(Problem::new(Reason::ClusterUnreachable, message));
         }
-        nudge.maybe(&copy.client).await;
+        nudge.maybe().await;
         tokio::time::sleep(PAUSE).await;
     }
 }

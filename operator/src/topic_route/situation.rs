@@ -157,10 +157,8 @@ pub struct Attempt {
     pub sealed: bool,
     /// Every holder shows the seal, every leader refuses, every earlier append is over.
     pub proven: bool,
-    /// The cut.
+    /// The cut; no transaction was found after the seal either.
     pub cut: Option<CutTable>,
-    /// No transaction was found after the seal.
-    pub quiet_after: bool,
     /// The cut as it goes into the ledgers.
     pub record: Option<Box<TopicState>>,
     /// The new home's ledger holds the cut.

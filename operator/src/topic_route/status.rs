@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use sluice_crds::condition::{ConditionType, Conditions};
 use sluice_crds::topic_route::{
     ChainSegment, CutStatus, OldSegment, PartitionProgress, PauseParts, PauseStatus, ProxyProgress, TopicRoute,
-    TopicRouteReason, TopicRouteStatus,
+    TopicRouteStatus,
 };
 use sluice_mesh::chain::Chain;
 use sluice_mesh::ledger::{TOPIC as LEDGER, TopicLedger};
@@ -149,29 +149,29 @@ fn conditions(
     let cluster = &i.route.spec.cluster_ref.name;
     match i.refused {
         Some(problem) => c.no(ConditionType::Accepted, problem.reason, problem.message.clone()),
-        None => c.yes(ConditionType::Accepted, TopicRouteReason::Accepted, "the route obeys the rules"),
+        None => c.yes(ConditionType::Accepted, Reason::Accepted, "the route obeys the rules"),
     };
     match i.unresolved {
         Some(problem) => c.no(ConditionType::ResolvedRefs, problem.reason, problem.message.clone()),
         None => {
-            c.yes(ConditionType::ResolvedRefs, TopicRouteReason::Resolved, format!("KafkaCluster {cluster} exists"))
+            c.yes(ConditionType::ResolvedRefs, Reason::Resolved, format!("KafkaCluster {cluster} exists"))
         }
     };
     let programmed = i.revision.as_ref().is_some_and(|(_, applied)| applied.complete());
     if let Some((revision, applied)) = &i.revision {
         match applied.rejected.first() {
             Some((proxy, why)) => {
-                c.no(ConditionType::Programmed, TopicRouteReason::RejectedByProxy, format!("proxy {proxy}: {why}"))
+                c.no(ConditionType::Programmed, Reason::RejectedByProxy, format!("proxy {proxy}: {why}"))
             }
             None if programmed => {
                 let message =
                     format!("{} of {} proxies serve revision {revision}", applied.done.len(), applied.desired);
-                c.yes(ConditionType::Programmed, TopicRouteReason::Programmed, message)
+                c.yes(ConditionType::Programmed, Reason::Programmed, message)
             }
             None => {
                 let message =
                     format!("{} of {} proxies serve revision {revision}", applied.done.len(), applied.desired);
-                c.no(ConditionType::Programmed, TopicRouteReason::WaitingForProxies, message)
+                c.no(ConditionType::Programmed, Reason::WaitingForProxies, message)
             }
         };
     }
@@ -185,17 +185,17 @@ fn conditions(
             c.yes(kind, problem.reason, problem.message.clone());
         }
         None if now_phase == Phase::Completed && !waiting => {
-            c.yes(ConditionType::Ready, TopicRouteReason::Completed, format!("the topic lives on {cluster}"));
+            c.yes(ConditionType::Ready, Reason::Completed, format!("the topic lives on {cluster}"));
         }
         None if rejected.is_some() => {
             let message = "a proxy refuses the mesh document; see the condition Programmed";
-            c.no(ConditionType::Ready, TopicRouteReason::RejectedByProxy, message);
-            c.yes(ConditionType::Stalled, TopicRouteReason::RejectedByProxy, message);
+            c.no(ConditionType::Ready, Reason::RejectedByProxy, message);
+            c.yes(ConditionType::Stalled, Reason::RejectedByProxy, message);
         }
         None => {
             let message = sentence(now_phase, cluster);
-            c.no(ConditionType::Ready, TopicRouteReason::Progressing, message.clone());
-            c.yes(ConditionType::Reconciling, TopicRouteReason::Progressing, message);
+            c.no(ConditionType::Ready, Reason::Progressing, message.clone());
+            c.yes(ConditionType::Reconciling, Reason::Progressing, message);
         }
     }
     c.finish()

@@ -55,13 +55,13 @@ pub enum Action {
         /// Longest wait, milliseconds.
         millis: i64,
     },
-    /// See that no transaction can touch the topic.
+    /// See that no transaction can touch the topic, before it is sealed.
     CheckTransactions,
     /// Have the old home's brokers refuse writes.
     Seal(Box<TopicState>),
     /// See that they do, on every holder and for every append that was under way.
     ProveSeal(Box<TopicState>),
-    /// Read log ends and producers of all partitions.
+    /// Read log ends and producers of all partitions, and see again that no transaction can touch the topic.
     ReadCut(Box<TopicState>),
     /// Record the cut on the new home's ledger: producers first.
     RecordCutThere(Box<TopicState>),
@@ -134,8 +134,8 @@ pub enum Fact {
     Checked(Box<Checked>),
     /// A document was published.
     Revision(u64),
-    /// Every proxy that reports has applied the revision, or not yet.
-    Applied(bool),
+    /// The proxies, by name, that have not applied the revision; none = all have.
+    Late(Vec<String>),
     /// The target is there, sealed.
     Target(Target),
     /// The cut is complete.
@@ -214,16 +214,10 @@ fn attempt(s: &Situation, state: &TopicState) -> Next {
         Action::Seal(state())
     } else if !a.proven {
         Action::ProveSeal(state())
-    } else if a.cut.is_none() {
-        Action::ReadCut(state())
-    } else if !a.quiet_after {
-        Action::CheckTransactions
     } else {
         match &a.record {
             Some(record) if a.recorded_there => Action::RecordCut(record.clone()),
             Some(record) => Action::RecordCutThere(record.clone()),
-            // The cut could not be turned into chains: `absorb` has set `broken`, so this is not reached; reading the
-            // cut again is right all the same.
             None => Action::ReadCut(state()),
         }
     })
@@ -359,12 +353,9 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
         }
         (Action::Catalogue, Fact::Done) => p.catalogued = true,
         (Action::PublishEntry, Fact::Revision(revision)) => p.entry = Some(revision),
-        (Action::AwaitEntry { .. }, Fact::Applied(all)) => {
-            p.entry_applied = all;
-            proxies_are_here(p, all);
-            if !all {
-                wait_for_proxies(s, "before the target may be created");
-            }
+        (Action::AwaitEntry { .. }, Fact::Late(late)) => {
+            p.entry_applied = late.is_empty();
+            wait_for(s, &late, "before the target may be created");
         }
         (Action::PrepareTarget { .. }, Fact::Target(target)) => {
             p.target = Some(target);
@@ -374,23 +365,19 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
             p.attempt.fenced = Some(revision);
             p.attempt.timings.fenced = now;
         }
-        (Action::AwaitDrained { .. }, Fact::Applied(_)) => {
+        (Action::AwaitDrained { .. }, Fact::Late(_)) => {
             p.attempt.drained = true;
             p.attempt.timings.drained = now;
         }
         (Action::CheckTransactions, Fact::Done) => {
-            if p.attempt.sealed {
-                p.attempt.quiet_after = true;
-                p.attempt.timings.cut = now;
-            } else {
-                p.attempt.quiet_before = true;
-            }
+            p.attempt.quiet_before = true;
         }
         (Action::Seal(_), Fact::Done) => p.attempt.sealed = true,
         (Action::ProveSeal(_), Fact::Done) => p.attempt.proven = true,
         (Action::ReadCut(state), Fact::Cut(table)) => match cut::record(state, &table) {
             Ok(record) => {
                 p.attempt.cut = Some(table);
+                p.attempt.timings.cut = now;
                 p.attempt.record = Some(Box::new(record));
             }
             Err(problem) => p.broken = Some(problem),
@@ -405,14 +392,12 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
             p.attempt.timings.opened = now;
         }
         (Action::PublishChain(_), Fact::Revision(revision)) => p.published = Some(revision),
-        (Action::AwaitSwitched { .. }, Fact::Applied(all)) => {
-            p.switched = all;
-            proxies_are_here(p, all);
-            if all {
+        (Action::AwaitSwitched { .. }, Fact::Late(late)) => {
+            p.switched = late.is_empty();
+            if p.switched {
                 p.attempt.timings.switched = now;
-            } else {
-                wait_for_proxies(s, "to show the new home to clients");
             }
+            wait_for(s, &late, "to show the new home to clients");
         }
         (Action::Unseal(_), Fact::Done) => {
             p.unsealed = true;
@@ -437,7 +422,12 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
             Fact::Ledger(standing),
         ) => {
             p.ledger_unknown = false;
+            // The write that failed did nothing: a ledger that goes on refusing it must not be asked without a pause.
+            let nothing_new = matches!(action, Action::ReadLedgers) && standing == s.standing;
             stand(s, standing);
+            if nothing_new {
+                s.memory.retry_at = now.saturating_add(RETRY_MILLIS);
+            }
         }
         (action, fact) => {
             debug_assert!(false, "{action:?} can't bring {fact:?}");
@@ -447,16 +437,24 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
     }
 }
 
-fn proxies_are_here(p: &mut Memory, all: bool) {
-    if all && p.problem.as_ref().is_some_and(|problem| problem.reason == Reason::WaitingForProxies) {
-        p.problem = None;
-    }
-}
+/// Proxies named in a sentence; more are counted.
+const NAMED: usize = 8;
 
-fn wait_for_proxies(s: &mut Situation, what: &str) {
-    s.memory.retry_at = s.now.saturating_add(RETRY_MILLIS);
-    let message = format!("waiting for every proxy that reports to apply the document {what}; see status.proxies");
-    s.memory.problem = Some(Problem::new(Reason::WaitingForProxies, message));
+fn wait_for(s: &mut Situation, late: &[String], what: &str) {
+    let p = &mut s.memory;
+    if late.is_empty() {
+        if p.problem.as_ref().is_some_and(|problem| problem.reason == Reason::WaitingForProxies) {
+            p.problem = None;
+        }
+        return;
+    }
+    let mut names = late.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if late.len() > NAMED {
+        names = format!("{names} and {} more", late.len().saturating_sub(NAMED));
+    }
+    p.retry_at = s.now.saturating_add(RETRY_MILLIS);
+    let message = format!("waiting for proxies to apply the document {what}: {names}; start them again if they are down");
+    p.problem = Some(Problem::new(Reason::WaitingForProxies, message));
 }
 
 /// Takes in what the ledgers hold now.
@@ -506,6 +504,8 @@ fn reject(s: &mut Situation, action: &Action, problem: Problem) {
         // What a failed append did is not known: read it back, never guess.
         Action::RecordIntent(_) | Action::RecordCut(_) | Action::RecordAbort(_) | Action::RecordSwitched(_) => {
             p.ledger_unknown = true;
+            // Time has passed: before another fence everything is checked again.
+            p.rechecked = false;
             if matches!(action, Action::RecordIntent(_) | Action::RecordCut(_)) {
                 p.broken = Some(problem.clone());
             }

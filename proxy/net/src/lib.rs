@@ -10,5 +10,5 @@ pub mod error_code;
 mod fake_server;
 pub mod log;
 
-pub use client::{CallError, Client, ClientOptions, Target};
+pub use client::{CallError, Client, ClientOptions, Offered, Target};
 pub use error_code::ErrorCode;

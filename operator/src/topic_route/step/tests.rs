@@ -176,7 +176,7 @@ impl World {
                 self.publish(&s.serving.clone(), false)
             }
             Action::AwaitEntry { .. } | Action::AwaitSwitched { .. } | Action::AwaitDrained { .. } => {
-                Fact::Applied(true)
+                Fact::Late(Vec::new())
             }
             Action::PrepareTarget { to } => {
                 assert!(self.entry_published, "a late proxy must know the topic's home before a second copy exists");
@@ -493,6 +493,56 @@ fn the_old_homes_ledger_decides() {
     // Nothing turns a committed move back.
     again.wanted = None;
     assert!(matches!(step(&again), Next::Do(Action::OpenTarget(_))));
+}
+
+#[test]
+fn a_proxy_that_is_waited_for_is_named() {
+    let mut world = World::new(None);
+    let mut s = world.start();
+    let revision = loop {
+        match step(&s) {
+            Next::Do(Action::AwaitEntry { revision }) => break revision,
+            _ => (s, _) = turn(&mut world, s, Fault::None),
+        }
+    };
+    let late = |names: &[&str]| Fact::Late(names.iter().map(|name| (*name).to_owned()).collect());
+    absorb(&mut s, &Action::AwaitEntry { revision }, Ok(late(&["node-3", "node-4 (no report any more)"])));
+    let Next::Wait { problem, .. } = step(&s) else { panic!("it waits") };
+    assert_eq!(problem.reason, Reason::WaitingForProxies);
+    assert!(problem.message.contains("node-3, node-4 (no report any more);"), "{problem}");
+    s.now += RETRY_MILLIS;
+    assert_eq!(step(&s), Next::Do(Action::AwaitEntry { revision }));
+    absorb(&mut s, &Action::AwaitEntry { revision }, Ok(late(&[])));
+    assert_eq!((s.memory.problem.as_ref(), s.memory.entry_applied), (None, true));
+    let many: Vec<String> = (0..20).map(|number| format!("node-{number}")).collect();
+    absorb(&mut s, &Action::AwaitSwitched { revision }, Ok(Fact::Late(many)));
+    assert!(s.memory.problem.as_ref().is_some_and(|problem| problem.message.contains("node-7 and 12 more")));
+}
+
+#[test]
+fn a_ledger_that_refuses_every_write_is_not_asked_without_a_pause() {
+    let mut world = World::new(None);
+    let mut s = world.start();
+    while !matches!(step(&s), Next::Do(Action::RecordIntent(_))) {
+        (s, _) = turn(&mut world, s, Fault::None);
+    }
+    assert!(s.memory.rechecked);
+    let mut tries = 0;
+    let until = world.now + 2_000;
+    while world.now < until {
+        let fault = match step(&s) {
+            Next::Do(Action::RecordIntent(_)) => Fault::FailsBefore,
+            _ => Fault::None,
+        };
+        tries += u32::from(fault == Fault::FailsBefore);
+        (s, _) = turn(&mut world, s, fault);
+        if fault == Fault::FailsBefore {
+            assert!(!s.memory.rechecked, "what was checked is old by the next try");
+        }
+    }
+    assert!((2..=11).contains(&tries), "{tries} tries in 2 s");
+    let s = settle(&mut world, s);
+    check_at_rest(&world, &s);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Questions about single partitions of single segments, put together into as few requests as the leaders allow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::TopicName as WireTopicName;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -72,12 +72,12 @@ pub(crate) struct Asked {
     call_of: Vec<Option<usize>>,
 }
 
-/// The ask for these questions; equal ones must not be among them. `None`: no leader is known for any.
+/// The ask for these questions. Equal ones are asked once: segments of a chain that came back lie in one log, and a broker
+/// refuses a request that names a partition twice. `None`: no leader is known for any.
 pub(crate) fn ask(questions: Vec<Question>, world: &World, timeout_millis: u64) -> (Option<Ask>, Asked) {
     let mut groups: BTreeMap<(ClusterIndex, i32, What), Vec<usize>> = BTreeMap::new();
     for (position, question) in questions.iter().enumerate() {
         if let Some(leader) = leader(world, question.cluster, &question.topic, question.partition) {
-            // Timestamps may differ within one request, but one partition must not be in it twice.
             groups.entry((question.cluster, leader, question.what)).or_default().push(position);
         }
     }
@@ -87,9 +87,9 @@ pub(crate) fn ask(questions: Vec<Question>, world: &World, timeout_millis: u64) 
         for position in &members {
             call_of[*position] = Some(calls.len());
         }
-        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+        let mut topics: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
         for question in members.iter().filter_map(|position| questions.get(*position)) {
-            topics.entry(&question.topic).or_default().push(question.partition);
+            topics.entry(&question.topic).or_default().insert(question.partition);
         }
         calls.push(Call { cluster, to: Target::Broker(broker), request: request(what, topics), timeout_millis });
     }
@@ -103,7 +103,7 @@ pub(crate) fn leader(world: &World, cluster: ClusterIndex, topic: &str, partitio
     (seen.leader >= 0).then_some(seen.leader)
 }
 
-fn request(what: What, topics: BTreeMap<&str, Vec<i32>>) -> Request {
+fn request(what: What, topics: BTreeMap<&str, BTreeSet<i32>>) -> Request {
     let name = |topic: &str| WireTopicName(StrBytes::from_string(topic.to_owned()));
     let (timestamp, isolation, replica) = match what {
         What::Offset { timestamp, isolation } => (timestamp, isolation, -1),

@@ -220,6 +220,7 @@ impl ProduceFrame {
         self.walker = Some(walker.map_err(malformed)?);
         self.current = Some(Current {
             world: world.clone(),
+            lease: Arc::clone(&world.model.produce_lease),
             swallow: refused && peek.head.topics == 1,
             acks: peek.head.acks,
             timeout_ms: peek.head.timeout_ms,

@@ -35,10 +35,13 @@ pub(crate) fn patch(
     let cluster = source.map_or(scope.broker.cluster, |broker| broker.cluster);
     let node_id_base = scope.world.model.cluster(cluster).map_or(0, |cluster| cluster.node_id_base);
     let unchanged = PartitionPatch { node_id_base, ..PartitionPatch::default() };
-    if matches!(partition.error_code, code::NOT_LEADER_OR_FOLLOWER | code::FENCED_LEADER_EPOCH) {
+    let planned = plan.and_then(|plan| plan.find(topic, partition.index));
+    // A partition that is asked for beside another one may well be led elsewhere, as the view says.
+    let beside = planned.is_some_and(|planned| matches!(planned.role, Role::Blank(_)));
+    if !beside && matches!(partition.error_code, code::NOT_LEADER_OR_FOLLOWER | code::FENCED_LEADER_EPOCH) {
         scope.memory.stale = Some(cluster);
     }
-    let Some(planned) = plan.and_then(|plan| plan.find(topic, partition.index)) else {
+    let Some(planned) = planned else {
         return unchanged;
     };
     let topic = &planned.topic;

@@ -94,11 +94,8 @@ impl Questions {
         what: What,
         about: About,
     ) {
-        let question = Question { cluster, topic: topic.name.as_str().to_owned(), partition, what };
-        if !self.list.contains(&question) {
-            self.list.push(question);
-            self.about.push(about);
-        }
+        self.list.push(Question { cluster, topic: topic.name.as_str().to_owned(), partition, what });
+        self.about.push(about);
     }
 
     /// All log starts up to the segment in doubt, and its own end.

@@ -32,6 +32,9 @@ const ASK_TIMEOUT: u64 = 2_000;
 pub(super) struct Current {
     /// The whole frame is decided under the world seen at its start.
     pub(super) world: World,
+    /// Of that world's model: from the first decision on, for a part of the frame may be with the broker long before its
+    /// end has come from the client.
+    pub(super) lease: Arc<()>,
     /// Nothing of it goes on; it is answered here.
     pub(super) swallow: bool,
     pub(super) acks: i16,
@@ -206,8 +209,7 @@ impl Current {
             let bytes = answer::local(head, &self.notes, &self.world).map_err(|_| CloseReason::Malformed)?;
             (Source::Local, SlotState::Local(bytes))
         } else {
-            let lease = Arc::clone(&self.world.model.produce_lease);
-            let slot = ProduceSlot { lease, notes: self.notes, timeout_ms: self.timeout_ms };
+            let slot = ProduceSlot { lease: self.lease, notes: self.notes, timeout_ms: self.timeout_ms };
             (Source::Main, SlotState::Produce(slot))
         };
         slots.push_back(Slot { head, source, state });
