@@ -8,6 +8,7 @@ mod topics;
 
 use std::sync::Arc;
 
+use sluice_mesh::ledger::Merged;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -77,7 +78,7 @@ async fn work(
     let mut resources = store.resources();
     while !stop.is_cancelled() {
         let now = Arc::clone(&resources.borrow_and_update());
-        let membership = validate::membership(&now, &Observations::new());
+        let membership = validate::membership(&now, &Observations::new(), &Merged::default());
         if let Some(home) = membership.home.clone() {
             let mut term = term::Term::new(args, home, Arc::clone(store), Arc::clone(metrics));
             shown.send_replace(Some(term.context()));
@@ -97,7 +98,7 @@ async fn work(
 
 /// Without a home there is no term to write statuses.
 fn tell_without_home(store: &Arc<dyn Store>, resources: &crate::store::Resources, membership: &validate::Membership) {
-    let ledger = sluice_mesh::ledger::Merged::default();
+    let ledger = Merged::default();
     for (name, resource) in &resources.clusters {
         let Ok(cluster) = sluice_mesh::name::ClusterName::new(name) else { continue };
         if resource.object.metadata.deletion_timestamp.is_some() {

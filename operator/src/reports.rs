@@ -47,9 +47,10 @@ impl Applied {
     /// The proxies that have not, for people: how each stands.
     pub fn late(&self) -> Vec<String> {
         let rejected = |proxy: &ProxyName| self.rejected.iter().any(|(name, _)| name == proxy);
-        let stale = self.stale.iter().map(|proxy| {
-            if rejected(proxy) { format!("{proxy} (refuses the document)") } else { proxy.to_string() }
-        });
+        let stale = self
+            .stale
+            .iter()
+            .map(|proxy| if rejected(proxy) { format!("{proxy} (refuses the document)") } else { proxy.to_string() });
         stale.collect()
     }
 

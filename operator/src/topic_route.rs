@@ -11,6 +11,8 @@
 //! written beside it. What survives a crash is in the ledgers; [`Progress`] holds only what can be seen or done again. Nothing
 //! here may rely on a proxy for safety: the fence lives in the brokers.
 
+pub mod absorb;
+pub mod action;
 pub mod apply;
 pub mod checks;
 pub mod cut;
@@ -36,11 +38,13 @@ pub use restore::{entries, entry};
 use crate::clock;
 use crate::context::{Action as Again, Context};
 use crate::store::{Event, EventType, Kind};
+use absorb::{absorb, given_up, stand};
+use action::Action;
 use phase::{Phase, phase};
 use problem::{Problem, Reason};
 use situation::{Memory, Situation, Standing};
 use status::{LastMove, Pause};
-use step::{Action, Next, absorb, given_up, stand, step};
+use step::{Next, step};
 use validate::Asked;
 
 /// How soon to look again when something outside is in the way and nothing may tell of its end.
@@ -231,6 +235,7 @@ impl Run<'_> {
         }
         let done = result.is_ok();
         let timings = s.memory.attempt.timings;
+        let retention = s.memory.checked.as_ref().and_then(|(_, checked)| checked.retention_millis());
         absorb(&mut s, action, result);
         match action {
             Action::RecordIntent(state) if s.memory.attempt.number != began => {
@@ -246,6 +251,8 @@ impl Run<'_> {
             }
             Action::RecordSwitched(state) if done && matches!(s.standing, Standing::Switched(_)) => {
                 self.complete(asked, state.from.as_str(), state.to.as_str(), &timings, s.now);
+                let kept_until = retention.map(|millis| s.now.saturating_add(millis));
+                self.p.last.kept_until = kept_until.unwrap_or(0);
             }
             _ => {}
         }

@@ -163,6 +163,10 @@ impl Connection {
         let Some(world) = self.thread.world() else {
             return Poll::Ready(End::Session(CloseReason::NotServed));
         };
+        if self.handle.order.get() != self.thread.order() {
+            // The session's broker is another cluster's by now: not even what has begun may go on.
+            return Poll::Ready(End::Session(CloseReason::NotServed));
+        }
         self.now = self.thread.clock.now();
         let mut buffers = self.thread.scratch.take();
         let result = self.take_turns(cx, &world, &mut buffers);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_mesh::model::{BrokerRef, Model};
-use sluice_mesh::name::{ClusterName, ProxyName};
+use sluice_mesh::name::ProxyName;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -55,19 +55,18 @@ pub(crate) struct Listeners {
     ports: Ports,
     slots: Arc<Semaphore>,
     open: HashMap<u16, Listening>,
-    /// The clusters of the last document, in its order: connections know clusters by their place in it.
-    order: Vec<ClusterName>,
 }
 
 struct Listening {
-    broker: Rc<Cell<BrokerRef>>,
+    /// Whom the port answers as, and the [`Thread::order`] that this is said in.
+    broker: Rc<Cell<(BrokerRef, u64)>>,
     /// Dropped: the listener takes who waits already, and closes.
     _open: watch::Sender<()>,
 }
 
 impl Listeners {
     pub(crate) fn new(thread: Rc<Thread>, ports: Ports, slots: Arc<Semaphore>) -> Self {
-        Self { thread, ports, slots, open: HashMap::new(), order: Vec::new() }
+        Self { thread, ports, slots, open: HashMap::new() }
     }
 
     /// Binds and closes ports as the document wants. False if some port could not be bound: try again.
@@ -76,6 +75,7 @@ impl Listeners {
         self.open.retain(|port, _| wanted.contains_key(port));
         let mut complete = true;
         for (&port, &broker) in &wanted {
+            let broker = (broker, self.thread.order());
             if let Some(listening) = self.open.get(&port) {
                 listening.broker.set(broker);
                 continue;
@@ -104,13 +104,11 @@ impl Listeners {
     }
 
     /// Connections whose virtual broker is not served here any more are closed at their next good moment.
-    fn leave(&mut self, model: &Model, wanted: &HashMap<u16, BrokerRef>) {
-        let order: Vec<_> = model.clusters.iter().map(|cluster| cluster.name.clone()).collect();
-        let moved = !order.starts_with(&self.order);
-        self.order = order;
+    fn leave(&self, model: &Model, wanted: &HashMap<u16, BrokerRef>) {
         for handle in self.thread.connections.idle_first() {
             let Some((port, broker)) = handle.dialled.get() else { continue };
             let served = port == self.ports.bootstrap || wanted.get(&port) == Some(&broker);
+            let moved = handle.order.get() != self.thread.order();
             if moved || !served || model.broker(broker).is_none() {
                 handle.drain();
             }
@@ -128,7 +126,7 @@ struct Accept {
     thread: Rc<Thread>,
     slots: Arc<Semaphore>,
     port: u16,
-    broker: Rc<Cell<BrokerRef>>,
+    broker: Rc<Cell<(BrokerRef, u64)>>,
 }
 
 impl Accept {
@@ -165,9 +163,11 @@ impl Accept {
             return;
         }
         sluice_net::dial::keep_alive(&stream);
-        let broker = self.broker.get();
+        let (broker, order) = self.broker.get();
         let connection = Connection::new(Rc::clone(&self.thread), stream, peer, broker);
-        connection.handle().dialled.set(Some((self.port, broker)));
+        let handle = connection.handle();
+        handle.dialled.set(Some((self.port, broker)));
+        handle.order.set(order);
         // A panic in it ends this task alone.
         tokio::task::spawn_local(async move {
             connection.await;

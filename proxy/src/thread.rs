@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use sluice_mesh::model::{BrokerRef, World};
+use sluice_mesh::name::ClusterName;
 use tokio::sync::watch;
 
 use crate::args::Limits;
@@ -30,6 +31,9 @@ pub(crate) struct Thread {
     world: RefCell<Option<Rc<World>>>,
     /// Grows with each change of `world`.
     version: Cell<u64>,
+    /// The clusters in the order of `world`, and how often one of them has changed its place.
+    clusters: RefCell<Vec<ClusterName>>,
+    order: Cell<u64>,
     in_use: InUse,
     last_complaint: Cell<u64>,
     complaints: Cell<u64>,
@@ -54,6 +58,8 @@ impl Thread {
             worlds: RefCell::new(worlds),
             world: RefCell::default(),
             version: Cell::new(0),
+            clusters: RefCell::default(),
+            order: Cell::new(0),
             in_use,
             last_complaint: Cell::new(0),
             complaints: Cell::new(0),
@@ -69,6 +75,12 @@ impl Thread {
         if worlds.has_changed().unwrap_or(false) || self.version.get() == 0 {
             let world = worlds.borrow_and_update().clone();
             let revision = world.as_ref().map_or(u64::MAX, |world| world.model.revision);
+            let clusters = world.iter().flat_map(|world| &world.model.clusters);
+            let clusters: Vec<_> = clusters.map(|cluster| cluster.name.clone()).collect();
+            if !clusters.starts_with(&self.clusters.borrow()) {
+                self.order.set(self.order.get() + 1);
+            }
+            *self.clusters.borrow_mut() = clusters;
             *self.world.borrow_mut() = world.map(|world| Rc::new(World::clone(&world)));
             self.version.set(self.version.get() + 1);
             self.in_use.set(revision);
@@ -80,6 +92,12 @@ impl Thread {
     /// Grows whenever [`Thread::world`] has a new answer.
     pub(crate) fn version(&self) -> u64 {
         self.version.get()
+    }
+
+    /// Grows when a cluster's place in the document changes. Sessions know clusters by that place: one that began under
+    /// another order must not decide anything more.
+    pub(crate) fn order(&self) -> u64 {
+        self.order.get()
     }
 
     /// Waits for the next change of the world.
@@ -119,6 +137,8 @@ pub(crate) struct Handle {
     pub(crate) quiet: Cell<bool>,
     /// The port that the client dialled, and the broker that it answered as.
     pub(crate) dialled: Cell<Option<(u16, BrokerRef)>>,
+    /// [`Thread::order`] when that broker was looked up.
+    pub(crate) order: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
 

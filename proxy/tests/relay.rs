@@ -10,9 +10,10 @@ use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use kafka_protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use sluice_testkit::broker::{Action, ScriptedBroker, Seen};
-use sluice_testkit::sample::{self, EAST, STITCHED, WEST, WorldBuilder};
+use sluice_testkit::client::RawClient;
+use sluice_testkit::sample::{self, EAST, PLAIN, STITCHED, WEST, WorldBuilder};
 
-use crate::harness::{BASE, Proxy, batch, own_address, standard};
+use crate::harness::{BASE, Proxy, batch, own_address, produce, standard, until_produced};
 
 /// A proxy before two clusters of one broker each: `STITCHED` was on east up to offset 900 and is on west since.
 async fn stitched(east: impl Fn(&Seen) -> Action + Send + Sync + 'static) -> Proxy {
@@ -109,7 +110,7 @@ fn west_port(proxy: &Proxy) -> SocketAddr {
 #[tokio::test(flavor = "multi_thread")]
 async fn below_the_cut_the_old_cluster_is_read() {
     let proxy = stitched(|seen| records(seen, 900, Some(batch(Bytes::from_static(b"old"))))).await;
-    let mut client = sluice_testkit::client::RawClient::connect(west_port(&proxy)).await.unwrap();
+    let mut client = RawClient::connect(west_port(&proxy)).await.unwrap();
     let answer = client.call(&fetch(0), 11).await.unwrap();
     assert_eq!(partition(&answer).error_code, 0);
     let found = partition(&answer).records.clone().unwrap();
@@ -130,7 +131,7 @@ async fn an_old_cluster_that_fails_costs_an_empty_answer_and_no_connection() {
         let proxy =
             stitched(move |seen| if seen.is::<ListOffsetsRequest>() { offsets(seen, 900) } else { action.clone() })
                 .await;
-        let mut client = sluice_testkit::client::RawClient::connect(west_port(&proxy)).await.unwrap();
+        let mut client = RawClient::connect(west_port(&proxy)).await.unwrap();
         let began = Instant::now();
         let answer = client.call(&fetch(0), 11).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(partition(&answer).error_code, 0, "{what}");
@@ -139,4 +140,19 @@ async fn an_old_cluster_that_fails_costs_an_empty_answer_and_no_connection() {
         let answer = client.call(&fetch(900), 11).await.unwrap();
         assert_eq!(partition(&answer).error_code, 0, "{what}: the new home is not affected");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_at_once_when_its_cluster_changes_its_place_in_the_document() {
+    // The broker never answers: a graceful end would wait for it.
+    let mut proxy = stitched(|_| Action::Silent).await;
+    let mut client = RawClient::connect(proxy.port(1)).await.unwrap();
+    client.send_request(&produce(PLAIN, 1, Bytes::from_static(b"x")), 9).await.unwrap();
+    until_produced(&proxy.brokers[0], 1).await;
+    let revision = proxy.publish(|document| document.clusters.reverse());
+    proxy.until_report(|report| report.has_applied(revision)).await;
+    assert!(client.is_closed_within(Duration::from_millis(500)).await);
+    // Whoever comes now is served under the new order: the ports' brokers are still the same.
+    let answer = RawClient::connect(west_port(&proxy)).await.unwrap().call(&fetch(900), 11).await.unwrap();
+    assert_eq!((partition(&answer).error_code, partition(&answer).high_watermark), (0, 905));
 }

@@ -85,11 +85,7 @@ const COORDINATOR: Duration = Duration::from_secs(20);
 
 /// One `OffsetFetch`, again while the broker says that the coordinator is not there yet, as every client's own loop does.
 /// Returns when the answered one was sent.
-fn fetch(
-    consumer: &BaseConsumer,
-    list: &TopicPartitionList,
-    recorder: &Recorder,
-) -> Result<(u64, TopicPartitionList)> {
+fn fetch(consumer: &BaseConsumer, list: &TopicPartitionList, recorder: &Recorder) -> Result<(u64, TopicPartitionList)> {
     let end = Instant::now() + COORDINATOR;
     loop {
         let invoke = recorder.clock().now();

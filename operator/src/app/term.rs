@@ -123,7 +123,7 @@ impl Term {
             reports.mark_unchanged();
             ledger.mark_unchanged();
             let observed = Arc::clone(&observations.borrow_and_update());
-            let membership = validate::membership(&seen, &observed);
+            let membership = validate::membership(&seen, &observed, &self.context.ledger.merged());
             if membership.home.as_ref() != Some(&self.context.home) {
                 tracing::warn!(home = %self.context.home, "the mesh has another home now, or none");
                 break Ok(());

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use sluice_crds::KafkaCluster;
 use sluice_crds::kafka_cluster::KafkaClusterReason;
+use sluice_mesh::ledger::Merged;
 use sluice_mesh::name::ClusterName;
 
+use super::status::in_use;
 use crate::compile::Member;
 use crate::observe::{Observations, Observed};
 use crate::store::{Resource, Resources, age_order};
@@ -23,7 +25,7 @@ pub struct Membership {
 }
 
 /// Decides who belongs to the mesh.
-pub fn membership(resources: &Resources, observations: &Observations) -> Membership {
+pub fn membership(resources: &Resources, observations: &Observations, ledger: &Merged) -> Membership {
     let mut clusters: Vec<&Arc<Resource<KafkaCluster>>> = resources.clusters.values().collect();
     clusters.sort_by(|a, b| age_order(&a.object.metadata).cmp(&age_order(&b.object.metadata)));
     let mut refused = BTreeMap::new();
@@ -49,7 +51,9 @@ pub fn membership(resources: &Resources, observations: &Observations) -> Members
         }
         let Ok(cluster_name) = ClusterName::new(name) else { continue };
         let seen = observations.get(&cluster_name).and_then(|observation| observation.seen.as_deref());
-        if let Some(trouble) = seen.and_then(|seen| unfit(name, seen, &mut ids)) {
+        let trouble =
+            seen.and_then(|seen| another(&cluster_name, seen, ledger).or_else(|| unfit(name, seen, &mut ids)));
+        if let Some(trouble) = trouble {
             refused.insert(name.to_owned(), trouble);
             continue;
         }
@@ -62,6 +66,21 @@ pub fn membership(resources: &Resources, observations: &Observations) -> Members
         });
     }
     Membership { home, members, refused }
+}
+
+/// Chains and routes name clusters: under a name that they use there must not suddenly be another Kafka cluster.
+fn another(name: &ClusterName, seen: &Observed, ledger: &Merged) -> Option<(KafkaClusterReason, String)> {
+    let found = &seen.view.cluster_id;
+    let (before, _) = ledger.clusters.iter().find(|(id, identity)| identity.name == *name && *id != found)?;
+    let is_itself = ledger.clusters.get(found).is_some_and(|identity| identity.name == *name);
+    if is_itself || in_use(name, ledger).is_empty() {
+        return None;
+    }
+    let sentence = format!(
+        "topics of this mesh live on Kafka cluster {before} under the name {name}, and spec.bootstrapServers now lead to \
+         Kafka cluster {found}: point them back, and make another KafkaCluster for {found}"
+    );
+    Some((KafkaClusterReason::Conflicted, sentence))
 }
 
 /// What a look at the cluster shows to be wrong with it. `ids` are Kafka's ids of the older clusters.
@@ -87,6 +106,8 @@ fn name_of(cluster: &Resource<KafkaCluster>) -> &str {
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use k8s_openapi::jiff::Timestamp;
+    use sluice_mesh::ledger::{CatalogueEntry, ClusterIdentity};
+    use sluice_mesh::name::TopicName;
     use sluice_mesh::view::ClusterView;
 
     use super::*;
@@ -126,7 +147,7 @@ mod tests {
             ("b", 20, "{bootstrapServers: ['b:1'], home: true, zone: z, topics: {exclude: ['x*']}}"),
             ("c", 20, "{bootstrapServers: ['c:1']}"),
         ]);
-        let membership = membership(&resources, &Observations::new());
+        let membership = membership(&resources, &Observations::new(), &Merged::default());
         assert_eq!(membership.home.as_ref().unwrap().as_str(), "b");
         assert_eq!(names(&membership), ["b", "c", "a"]);
         assert_eq!(membership.members[0].exclude, ["x*"]);
@@ -135,7 +156,11 @@ mod tests {
 
     #[test]
     fn without_a_home_nobody_is_in() {
-        let membership = membership(&resources(&[("a", 1, "{bootstrapServers: ['a:1']}")]), &Observations::new());
+        let membership = membership(
+            &resources(&[("a", 1, "{bootstrapServers: ['a:1']}")]),
+            &Observations::new(),
+            &Merged::default(),
+        );
         assert_eq!((membership.home, membership.members.len()), (None, 0));
         assert_eq!(membership.refused["a"].0, KafkaClusterReason::NoHome);
     }
@@ -143,7 +168,8 @@ mod tests {
     #[test]
     fn the_older_home_wins() {
         let home = "{bootstrapServers: ['a:1'], home: true}";
-        let membership = membership(&resources(&[("a", 2, home), ("b", 1, home)]), &Observations::new());
+        let membership =
+            membership(&resources(&[("a", 2, home), ("b", 1, home)]), &Observations::new(), &Merged::default());
         assert_eq!(names(&membership), ["b"]);
         let (reason, sentence) = &membership.refused["a"];
         assert_eq!(*reason, KafkaClusterReason::Conflicted);
@@ -157,9 +183,34 @@ mod tests {
             ("b", 2, "{bootstrapServers: ['a:2']}"),
             ("c", 3, "{bootstrapServers: ['c:1']}"),
         ]);
-        let membership = membership(&resources, &seen(&[("a", "ID", true), ("b", "ID", true), ("c", "C", false)]));
+        let seen = seen(&[("a", "ID", true), ("b", "ID", true), ("c", "C", false)]);
+        let membership = membership(&resources, &seen, &Merged::default());
         assert_eq!(names(&membership), ["a"]);
         assert!(membership.refused["b"].1.contains("KafkaCluster a is the same"));
         assert_eq!(membership.refused["c"].0, KafkaClusterReason::NotKRaft);
+    }
+
+    #[test]
+    fn a_name_in_use_never_means_another_kafka_cluster() {
+        let resources =
+            resources(&[("a", 1, "{bootstrapServers: ['a:1'], home: true}"), ("b", 2, "{bootstrapServers: ['c:1']}")]);
+        let moved = seen(&[("a", "A", true), ("b", "C", true)]);
+        let mut ledger = Merged::default();
+        for (id, name, tag) in [("A", "a", 1), ("B", "b", 2)] {
+            let name = ClusterName::new(name).unwrap();
+            let identity = ClusterIdentity { name, tag, node_id_base: i32::from(tag) * 10_000, indexes: vec![] };
+            ledger.clusters.insert(id.to_owned(), identity);
+        }
+        assert_eq!(names(&membership(&resources, &moved, &ledger)), ["a", "b"], "nothing lives there: replaced");
+        let entry =
+            CatalogueEntry { cluster: ClusterName::new("b").unwrap(), topic_id: uuid::Uuid::nil(), placeholder: None };
+        ledger.catalogue.insert(TopicName::new("orders").unwrap(), entry);
+        let refused = membership(&resources, &moved, &ledger);
+        assert_eq!(names(&refused), ["a"]);
+        let (reason, sentence) = &refused.refused["b"];
+        assert_eq!(*reason, KafkaClusterReason::Conflicted);
+        assert!(sentence.contains("live on Kafka cluster B") && sentence.contains("point them back"), "{sentence}");
+        let back = seen(&[("a", "A", true), ("b", "B", true)]);
+        assert_eq!(names(&membership(&resources, &back, &ledger)), ["a", "b"]);
     }
 }

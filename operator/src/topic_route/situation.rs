@@ -93,6 +93,14 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
+impl Checked {
+    /// How long the topic's present home keeps records; `None` if not by time.
+    pub fn retention_millis(&self) -> Option<i64> {
+        let (_, value) = self.configs.iter().find(|(name, _)| name == "retention.ms")?;
+        value.parse().ok().filter(|millis| *millis >= 0)
+    }
+}
+
 /// The new home's copy, sealed and answering on every leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

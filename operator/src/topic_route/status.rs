@@ -37,6 +37,9 @@ pub struct LastMove {
     pub pause: Option<Pause>,
     /// The clusters' ledger that holds the commit.
     pub ledger: String,
+    /// When time-based retention will about have removed what was left behind, milliseconds since the Unix epoch; 0 = not
+    /// known.
+    pub kept_until: i64,
 }
 
 /// A pause, milliseconds.
@@ -102,7 +105,7 @@ pub fn status(i: &Inputs<'_>) -> TopicRouteStatus {
         partitions: i.situation.and_then(|s| partitions(s, chains)),
         cut: i.ledger.and_then(|found| cut(found, &i.last.ledger)),
         chain: segments(chains),
-        old_segments: old_segments(chains),
+        old_segments: old_segments(chains, i.last, &before.old_segments),
         revision: i.revision.as_ref().map(|(revision, _)| i64::try_from(*revision).unwrap_or(i64::MAX)),
         proxies: i.revision.as_ref().map(|(_, applied)| proxies(applied)),
         conditions: conditions(i, now_phase, &before),
@@ -153,9 +156,7 @@ fn conditions(
     };
     match i.unresolved {
         Some(problem) => c.no(ConditionType::ResolvedRefs, problem.reason, problem.message.clone()),
-        None => {
-            c.yes(ConditionType::ResolvedRefs, Reason::Resolved, format!("KafkaCluster {cluster} exists"))
-        }
+        None => c.yes(ConditionType::ResolvedRefs, Reason::Resolved, format!("KafkaCluster {cluster} exists")),
     };
     let programmed = i.revision.as_ref().is_some_and(|(_, applied)| applied.complete());
     if let Some((revision, applied)) = &i.revision {
@@ -267,14 +268,21 @@ fn segments(chains: &[Chain]) -> Vec<ChainSegment> {
     all.into_iter().skip(skip).map(row).collect()
 }
 
-fn old_segments(chains: &[Chain]) -> Vec<OldSegment> {
+/// By cluster. Until when each is needed was told when the topic left it.
+fn old_segments(chains: &[Chain], last: &LastMove, before: &[OldSegment]) -> Vec<OldSegment> {
     let closed = lengths(chains).into_values().filter_map(|(cluster, offsets)| Some((cluster, offsets?)));
     let mut rows: Vec<OldSegment> = Vec::new();
     for (cluster, offsets) in closed {
-        match rows.iter_mut().find(|row| row.cluster == cluster) {
-            Some(row) => row.offsets = row.offsets.saturating_add(offsets),
-            None => rows.push(OldSegment { cluster, offsets, needed_until: None }),
+        if let Some(row) = rows.iter_mut().find(|row| row.cluster == cluster) {
+            row.offsets = row.offsets.saturating_add(offsets);
+            continue;
         }
+        let needed_until = if last.completed_at > 0 && last.from == cluster {
+            time(last.kept_until)
+        } else {
+            before.iter().find(|row| row.cluster == cluster).and_then(|row| row.needed_until.clone())
+        };
+        rows.push(OldSegment { cluster, offsets, needed_until });
     }
     rows.truncate(ROWS);
     rows

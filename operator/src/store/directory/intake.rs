@@ -33,7 +33,7 @@ pub(super) struct Written {
 /// Something in a file that is not an object, with a sentence. `object` is set if kind and name can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unreadable {
-    /// The file, relative to the directory of resources.
+    /// The file, or the directory that can't be listed, relative to the directory of resources.
     pub source: PathBuf,
     /// The object that was probably meant.
     pub object: Option<(Kind, String)>,
@@ -58,7 +58,7 @@ pub(super) fn read(root: &Path) -> Intake {
     files.sort();
     if files.len() > MAX_FILES {
         let message = format!("there are {} files, only the first {MAX_FILES} are read", files.len());
-        intake.unreadable.push(Unreadable { source: PathBuf::from("."), object: None, message });
+        intake.unreadable.push(Unreadable { source: PathBuf::new(), object: None, message });
         files.truncate(MAX_FILES);
     }
     for path in files {
@@ -80,12 +80,15 @@ pub(super) fn read(root: &Path) -> Intake {
 fn find(directory: &Path, depth: usize, files: &mut Vec<PathBuf>, unreadable: &mut Vec<Unreadable>, root: &Path) {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
+        // Removed since it was listed. The directory of resources itself is never just gone: that is a mount that is away,
+        // or a mistake.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory != root => return,
         Err(error) => {
             let source = directory.strip_prefix(root).unwrap_or(directory).to_owned();
             unreadable.push(Unreadable {
                 source,
                 object: None,
-                message: format!("cannot list the directory: {error}"),
+                message: format!("cannot list the directory {}: {error}", directory.display()),
             });
             return;
         }

@@ -165,8 +165,10 @@ impl Objects {
     ) {
         for unreadable in &intake.unreadable {
             let source = unreadable.source.display().to_string();
+            // Of a directory that can't be listed, all that came from below it.
             let came_from = |object: &Object| {
-                object.stored.metadata.annotations.as_ref().and_then(|all| all.get(SOURCE)) == Some(&source)
+                let from = object.stored.metadata.annotations.as_ref().and_then(|all| all.get(SOURCE));
+                from.is_some_and(|from| Path::new(from).starts_with(&unreadable.source))
             };
             let mut affected: BTreeSet<Key> = match &unreadable.object {
                 Some(key) => BTreeSet::from([key.clone()]),
@@ -183,7 +185,10 @@ impl Objects {
                 let before = object.clone();
                 object.missing = None;
                 object.refused = Some(unreadable.message.clone());
-                object.stored.metadata.annotations.get_or_insert_default().insert(SOURCE.to_owned(), source.clone());
+                if unreadable.object.is_some() {
+                    let annotations = object.stored.metadata.annotations.get_or_insert_default();
+                    annotations.insert(SOURCE.to_owned(), source.clone());
+                }
                 self.note(&key, fresh, &before, wall, admitted);
             }
         }

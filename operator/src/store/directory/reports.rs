@@ -54,7 +54,20 @@ impl Reader {
 
     /// Reads all of them.
     pub(super) fn read(&self) {
-        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
+        let entries = match std::fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            // Somebody cleared the outputs: proxies need a place for the next one.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if let Err(error) = file::make_directory(&self.directory) {
+                    tracing::warn!(%error, "proxies cannot report");
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, directory = %self.directory.display(), "reports cannot be listed");
+                return;
+            }
+        };
         let mut reports = Reports::new();
         let paths = entries.flatten().map(|entry| entry.path());
         let wanted = paths.filter(|path| !file::is_hidden(path) && path.extension().is_some_and(|e| e == "json"));

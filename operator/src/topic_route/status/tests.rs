@@ -95,6 +95,7 @@ fn a_proxy_that_lags_or_refuses_shows() {
         done: vec![one],
         stale: vec![two.clone()],
         rejected: Vec::new(),
+        lost: Vec::new(),
         desired: 2,
     };
     let lagging = status(&Inputs { revision: Some((7, applied.clone())), ..inputs(&route, &s, &last) });
@@ -130,9 +131,15 @@ fn chains_are_summed_up_by_generation() {
     let rows = segments(&[chain.clone(), chain.clone()]);
     let shown: Vec<_> = rows.iter().map(|row| (row.cluster.as_str(), row.generation, row.offsets)).collect();
     assert_eq!(shown, [("east", 0, Some(20)), ("west", 1, Some(10)), ("east", 2, None)]);
-    let old = old_segments(&[chain]);
-    assert_eq!(
-        old.iter().map(|row| (row.cluster.as_str(), row.offsets)).collect::<Vec<_>>(),
-        [("east", 10), ("west", 5)]
-    );
+    let before = OldSegment { cluster: "east".to_owned(), offsets: 10, needed_until: time(1_000_000) };
+    let last = LastMove { from: "west".to_owned(), completed_at: 5, kept_until: 3_000_000, ..LastMove::default() };
+    let shown = |last: &LastMove| -> Vec<_> {
+        let rows = old_segments(std::slice::from_ref(&chain), last, std::slice::from_ref(&before));
+        rows.into_iter().map(|row| (row.cluster, row.offsets, row.needed_until)).collect()
+    };
+    let (east, west) = ("east".to_owned(), "west".to_owned());
+    assert_eq!(shown(&last), [(east.clone(), 10, time(1_000_000)), (west.clone(), 5, time(3_000_000))]);
+    // Kept by size, or the move was ended by another process: nothing is said.
+    let unknown = LastMove { kept_until: 0, ..last };
+    assert_eq!(shown(&unknown), [(east, 10, time(1_000_000)), (west, 5, None)]);
 }

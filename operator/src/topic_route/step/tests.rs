@@ -11,8 +11,10 @@ use sluice_mesh::ledger::{Fact as LedgerFact, Key, LedgerState, Record, Subject,
 use sluice_mesh::name::TopicName;
 
 use super::*;
+use crate::topic_route::absorb::{absorb, given_up};
+use crate::topic_route::action::Fact;
 use crate::topic_route::phase::phase;
-use crate::topic_route::situation::PartitionCut;
+use crate::topic_route::situation::{CutTable, Memory, PartitionCut};
 
 fn topic() -> TopicName {
     TopicName::new("orders").unwrap()
@@ -475,6 +477,20 @@ fn the_pause_budget_ends_an_attempt() {
 }
 
 #[test]
+fn a_stuck_proxy_does_not_use_up_a_small_pause_budget() {
+    for (budget, expected) in [(100, 25), (400, 100), (5_000, DRAIN_MILLIS)] {
+        let mut world = World::new(None);
+        world.wanted = Some(Wanted { to: name("b"), pause_budget: Duration::from_millis(budget) });
+        let mut s = world.start();
+        while s.memory.attempt.fenced.is_none() {
+            (s, _) = turn(&mut world, s, Fault::None);
+        }
+        let Next::Do(Action::AwaitDrained { millis, .. }) = step(&s) else { panic!("it waits for the proxies") };
+        assert_eq!(millis, expected);
+    }
+}
+
+#[test]
 fn the_old_homes_ledger_decides() {
     let mut world = World::new(None);
     let mut s = world.start();
@@ -500,10 +516,10 @@ fn a_proxy_that_is_waited_for_is_named() {
     let mut world = World::new(None);
     let mut s = world.start();
     let revision = loop {
-        match step(&s) {
-            Next::Do(Action::AwaitEntry { revision }) => break revision,
-            _ => (s, _) = turn(&mut world, s, Fault::None),
+        if let Next::Do(Action::AwaitEntry { revision }) = step(&s) {
+            break revision;
         }
+        (s, _) = turn(&mut world, s, Fault::None);
     };
     let late = |names: &[&str]| Fact::Late(names.iter().map(|name| (*name).to_owned()).collect());
     absorb(&mut s, &Action::AwaitEntry { revision }, Ok(late(&["node-3", "node-4 (no report any more)"])));

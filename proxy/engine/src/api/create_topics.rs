@@ -1,5 +1,7 @@
 //! `CreateTopics`: new topics live on the home cluster. A name that any cluster shows is taken.
 
+use std::collections::HashMap;
+
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
 use kafka_protocol::messages::{BrokerId, TopicName as WireTopicName};
@@ -116,8 +118,8 @@ fn created(reply: Reply, names: &[WireTopicName]) -> Vec<CreatableTopicResult> {
 }
 
 fn answer(head: RequestHead, order: &[WireTopicName], mut results: Vec<CreatableTopicResult>) -> Outcome {
-    let place = |name: &WireTopicName| order.iter().position(|asked| asked == name).unwrap_or(order.len());
-    results.sort_by_key(|result| place(&result.name));
+    let places: HashMap<&WireTopicName, usize> = order.iter().zip(0..).collect();
+    results.sort_by_key(|result| places.get(&result.name).copied().unwrap_or(order.len()));
     for result in &mut results {
         if head.version < DETAILS {
             result.topic_config_error_code = 0;

@@ -1,13 +1,17 @@
 //! `DeleteTopics`. A topic that never moved is deleted where it lives, and its placeholder with it. A moved topic consists
 //! of several, and one that is moving must stay until it has arrived: both are refused with a sentence.
 
+use std::collections::HashMap;
+
 use kafka_protocol::messages::TopicName as WireTopicName;
 use kafka_protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use kafka_protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
 use kafka_protocol::protocol::StrBytes;
 use sluice_mesh::model::{ClusterIndex, World};
+use sluice_mesh::view::Located;
 use uuid::Uuid;
 
+use super::metadata;
 use crate::ask::{Ask, Call, Reply, Request, Response, Target};
 use crate::code;
 use crate::outcome::{Frame, Outcome, RequestHead, Scope};
@@ -46,8 +50,10 @@ pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
     };
     let mut results = Vec::new();
     let mut items = Vec::new();
+    let by_id = asked.iter().any(|(name, _)| name.is_none());
+    let ids = if by_id { metadata::by_id(scope.world) } else { HashMap::new() };
     for (name, id) in asked {
-        match check(name.as_deref(), id, scope.world) {
+        match check(name.as_deref(), id, &ids, scope.world) {
             Ok(item) => items.push(item),
             Err((error, message)) => results.push(result(name, id, error, Some(message))),
         }
@@ -89,14 +95,14 @@ pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
 }
 
 /// Whether the topic may be deleted from here.
-fn check(name: Option<&str>, id: Uuid, world: &World) -> Result<Item, (i16, String)> {
+fn check(name: Option<&str>, id: Uuid, ids: &HashMap<Uuid, Located<'_>>, world: &World) -> Result<Item, (i16, String)> {
     if !world.all_listed() {
         let text = "not every cluster of the mesh has been reached yet; try again";
         return Err((code::NOT_CONTROLLER, text.to_owned()));
     }
     let located = match name {
         Some(name) => world.locate(name).ok_or(code::UNKNOWN_TOPIC_OR_PARTITION),
-        None => world.visible_topics().find(|located| located.topic_id() == Some(id)).ok_or(code::UNKNOWN_TOPIC_ID),
+        None => ids.get(&id).copied().ok_or(code::UNKNOWN_TOPIC_ID),
     };
     let located = located.map_err(|error| (error, "This server does not host this topic-partition.".to_owned()))?;
     if let Some(topic) = located.model {

@@ -21,6 +21,10 @@ pub(crate) const EARLIEST: i64 = -2;
 /// `ListOffsets`: the record with the highest timestamp.
 pub(crate) const MAX_TIMESTAMP: i64 = -3;
 
+/// The most requests of one ask: the questions beyond are left unanswered. Epochs are chosen by the client, and every one
+/// needs a request of its own.
+const MAX_CALLS: usize = 256;
+
 /// What is asked of a partition's leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
@@ -83,7 +87,7 @@ pub(crate) fn ask(questions: Vec<Question>, world: &World, timeout_millis: u64) 
     }
     let mut call_of = vec![None; questions.len()];
     let mut calls = Vec::with_capacity(groups.len());
-    for ((cluster, broker, what), members) in groups {
+    for ((cluster, broker, what), members) in groups.into_iter().take(MAX_CALLS) {
         for position in &members {
             call_of[*position] = Some(calls.len());
         }

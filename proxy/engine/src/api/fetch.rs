@@ -191,10 +191,14 @@ impl Job {
                 return Outcome::Ask(
                     ask,
                     Box::new(move |reply, scope| {
-                        doubt::learn(&pending, reply, scope);
+                        doubt::learn(&pending, Some(reply), scope);
                         self.serve(scope)
                     }),
                 );
+            }
+            if pending.is_doubtful() {
+                doubt::learn(&pending, None, scope);
+                return self.serve(scope);
             }
         }
         let usable: Vec<(usize, OldSpot, BrokerRef)> = wants.relays(scope);

@@ -1,5 +1,7 @@
 //! `FindCoordinator`: asked at the home cluster, answered with virtual brokers.
 
+use std::collections::HashMap;
+
 use kafka_protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest};
 use kafka_protocol::protocol::StrBytes;
@@ -41,10 +43,12 @@ fn answer(head: RequestHead, keys: &[StrBytes], reply: Reply, scope: &mut Scope<
         },
         Reply::Refreshed => None,
     };
+    let by_key: HashMap<&StrBytes, &Coordinator> =
+        found.iter().flat_map(|found| &found.coordinators).map(|one| (&one.key, one)).collect();
     let coordinators: Vec<Coordinator> = keys
         .iter()
         .map(|key| {
-            let real = found.as_ref().and_then(|found| coordinator_of(found, key));
+            let real = found.as_ref().and_then(|found| coordinator_of(found, by_key.get(key).copied()));
             shown(key, real, scope.world)
         })
         .collect();
@@ -66,8 +70,11 @@ fn answer(head: RequestHead, keys: &[StrBytes], reply: Reply, scope: &mut Scope<
 }
 
 /// (error, message, node id) for a key, from an answer of either shape.
-fn coordinator_of(found: &FindCoordinatorResponse, key: &StrBytes) -> Option<(i16, Option<StrBytes>, i32)> {
-    if let Some(one) = found.coordinators.iter().find(|one| one.key == *key) {
+fn coordinator_of(
+    found: &FindCoordinatorResponse,
+    batched: Option<&Coordinator>,
+) -> Option<(i16, Option<StrBytes>, i32)> {
+    if let Some(one) = batched {
         return Some((one.error_code, one.error_message.clone(), one.node_id.0));
     }
     found.coordinators.is_empty().then(|| (found.error_code, found.error_message.clone(), found.node_id.0))

@@ -123,12 +123,13 @@ fn answer(head: RequestHead, items: &[Item], asked: &facts::Asked, reply: Option
                 _ => Err(code::LEADER_NOT_AVAILABLE),
             },
             How::Segments { first_question, first_segment, count } => {
-                let facts = facts.get(first_question..first_question + count).unwrap_or_default();
                 // The chain may have changed while the question was out: the segments are found by position only if not.
                 let topic = world.model.topic(item.name.as_str());
                 match topic.and_then(|topic| topic.chain(item.partition)) {
                     Some(chain) if chain.clusters.len() == first_segment + count => {
-                        stitched(chain, first_segment, facts, item.timestamp)
+                        let facts = facts.get(first_question..first_question + count).unwrap_or_default();
+                        let facts = living(chain, first_segment, facts, item.name.as_str(), world);
+                        stitched(chain, first_segment, &facts, item.timestamp)
                     }
                     _ => Err(code::LEADER_NOT_AVAILABLE),
                 }
@@ -166,6 +167,18 @@ impl Found {
     fn new(offset: i64, timestamp: i64, epoch: i32) -> Self {
         Self { offset, timestamp, epoch }
     }
+}
+
+/// The facts of a chain's segments from `first` on. What was said of a log that is not the segment's any more counts as
+/// beyond the segment's end.
+fn living(chain: &ChainModel, first: usize, facts: &[Fact], name: &str, world: &World) -> Vec<Fact> {
+    let dead = |position| {
+        chain
+            .segment(position)
+            .is_some_and(|(segment, cluster)| !segment.is_open() && world.is_dead(segment, cluster, name))
+    };
+    let beyond = Fact::Offset { offset: i64::MAX, timestamp: -1, epoch: -1 };
+    facts.iter().zip(first..).map(|(fact, position)| if dead(position) { beyond } else { *fact }).collect()
 }
 
 /// The answer for a chain, from the facts of its segments from `first` on.

@@ -1,5 +1,7 @@
 //! Metadata: the union of all clusters' topics, told from the model and the views. Everything in it is virtual.
 
+use std::collections::{HashMap, HashSet};
+
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -39,7 +41,7 @@ struct Job {
     until: u64,
     refreshed: bool,
     /// What the home cluster said about topics that it was asked to create.
-    created: Option<Vec<(String, i16)>>,
+    created: Option<HashMap<String, i16>>,
 }
 
 pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
@@ -48,7 +50,12 @@ pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         Ok(request) => request,
         Err(error) => return error.into(),
     };
-    let topics = request.topics.filter(|topics| head.version >= NULL_MEANS_ALL || !topics.is_empty());
+    let mut topics = request.topics.filter(|topics| head.version >= NULL_MEANS_ALL || !topics.is_empty());
+    if let Some(topics) = &mut topics {
+        // Each is told once, as a broker does: what is told is far longer than what is asked.
+        let mut seen = HashSet::new();
+        topics.retain(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
+    }
     Job {
         head,
         topics,
@@ -107,7 +114,11 @@ impl Job {
                 all.sort_unstable_by_key(|located| located.name);
                 all.iter().map(|located| shown(located, world)).collect()
             }
-            Some(topics) => topics.iter().map(|topic| self.asked(topic, world)).collect(),
+            Some(topics) => {
+                let named = topics.iter().all(|topic| topic.name.is_some());
+                let ids = if named { HashMap::new() } else { by_id(world) };
+                topics.iter().map(|topic| self.asked(topic, &ids, world)).collect()
+            }
         };
         let model = &world.model;
         let brokers = model.brokers.iter().filter_map(|broker| {
@@ -133,9 +144,17 @@ impl Job {
     }
 
     /// The entry of a topic that was asked for.
-    fn asked(&self, topic: &MetadataRequestTopic, world: &World) -> MetadataResponseTopic {
+    fn asked(
+        &self,
+        topic: &MetadataRequestTopic,
+        ids: &HashMap<Uuid, Located<'_>>,
+        world: &World,
+    ) -> MetadataResponseTopic {
         let Some(name) = &topic.name else {
-            return by_id(topic.topic_id, world);
+            return match ids.get(&topic.topic_id) {
+                Some(located) => shown(located, world),
+                None => error(None, code::UNKNOWN_TOPIC_ID).with_topic_id(topic.topic_id),
+            };
         };
         if TopicName::new(name.as_str()).is_err() {
             return error(Some(name.clone()), code::INVALID_TOPIC);
@@ -143,8 +162,8 @@ impl Job {
         match world.locate(name.as_str()) {
             Some(located) => shown(&located, world),
             None if world.all_listed() => {
-                let said = self.created.as_ref().and_then(|said| said.iter().find(|(said, _)| said == name.as_str()));
-                error(Some(name.clone()), said.map_or(code::UNKNOWN_TOPIC_OR_PARTITION, |(_, error)| *error))
+                let said = self.created.as_ref().and_then(|said| said.get(name.as_str()));
+                error(Some(name.clone()), said.copied().unwrap_or(code::UNKNOWN_TOPIC_OR_PARTITION))
             }
             None => error(Some(name.clone()), code::LEADER_NOT_AVAILABLE),
         }
@@ -155,12 +174,9 @@ fn error(name: Option<WireTopicName>, error: i16) -> MetadataResponseTopic {
     MetadataResponseTopic::default().with_name(name).with_error_code(error)
 }
 
-fn by_id(id: Uuid, world: &World) -> MetadataResponseTopic {
-    let found = world.visible_topics().find(|located| located.topic_id() == Some(id));
-    match found {
-        Some(located) => shown(&located, world),
-        None => error(None, code::UNKNOWN_TOPIC_ID).with_topic_id(id),
-    }
+/// Every topic that clients see, by its id.
+pub(super) fn by_id(world: &World) -> HashMap<Uuid, Located<'_>> {
+    world.visible_topics().filter_map(|located| Some((located.topic_id()?, located))).collect()
 }
 
 /// A partition's leader has gone as far as is known: worth a look.
@@ -225,12 +241,12 @@ fn create(home: sluice_mesh::model::ClusterIndex, names: &[&str]) -> Ask {
 }
 
 /// What the home cluster said: topics that it has, or is creating, have no leader yet.
-fn created(reply: Reply) -> Vec<(String, i16)> {
+fn created(reply: Reply) -> HashMap<String, i16> {
     let Reply::Calls(results) = reply else {
-        return Vec::new();
+        return HashMap::new();
     };
     let Some(Ok(Response::Metadata(answer))) = results.into_iter().next() else {
-        return Vec::new();
+        return HashMap::new();
     };
     let said = answer.topics.iter().filter_map(|topic| {
         let error = if topic.error_code == code::NONE { code::LEADER_NOT_AVAILABLE } else { topic.error_code };

@@ -83,6 +83,9 @@ fn plan(request: &OffsetForLeaderEpochRequest, scope: &Scope<'_>) -> (Vec<Item>,
                         EpochLookup::Answer(end) => How::Answer(end),
                         EpochLookup::Ask { index, epoch, otherwise } => match chain.segment(index) {
                             None => How::Error(code::LEADER_NOT_AVAILABLE),
+                            Some((segment, cluster)) if scope.world.is_dead(segment, cluster, name) => {
+                                otherwise.map_or(How::Error(code::LEADER_NOT_AVAILABLE), How::Answer)
+                            }
                             Some((segment, cluster)) => How::Segment {
                                 question: put(cluster, epoch),
                                 generation: segment.generation,

@@ -29,6 +29,9 @@ mod current;
 /// Bytes by which a frame's start is gathered when a chunk ends inside it.
 const GATHER: usize = 512;
 
+/// The most partitions of one frame that are not simply passed on: no client sends so many, and each is remembered.
+const MAX_NOTES: usize = 16 * 1024;
+
 /// What the answer to a Produce needs.
 #[derive(Debug)]
 pub(crate) struct ProduceSlot {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::{ClusterView, TopicView};
+use crate::chain::Segment;
 use crate::model::{BrokerRef, ClusterIndex, TopicModel, World};
 
 #[cfg(test)]
@@ -129,10 +130,15 @@ impl World {
             .or_else(|| self.model.brokers_of(cluster).next().map(|broker| broker.broker))
     }
 
-    /// The id that a topic has on a cluster now. `None`: the cluster has not been listed or has no such topic. A segment
-    /// whose id differs is dead.
+    /// The id that a topic has on a cluster now. `None`: the cluster has not been listed or has no such topic.
     pub fn live_id(&self, cluster: ClusterIndex, name: &str) -> Option<uuid::Uuid> {
         self.view(cluster)?.topic(name).map(|topic| topic.id)
+    }
+
+    /// The topic of this name on the segment's cluster is another one than the segment was cut from: deleted and created
+    /// again behind our back. Nothing of the segment is left, and its shifts are never applied to the new log.
+    pub fn is_dead(&self, segment: &Segment, cluster: ClusterIndex, name: &str) -> bool {
+        self.live_id(cluster, name).is_some_and(|id| id != segment.topic_id)
     }
 
     /// Home first, then the document's order.

@@ -152,6 +152,30 @@ fn a_cluster_without_a_file_stays_until_it_is_released() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_listed_deletes_nothing_below_it() {
+    let (mut objects, clock) = (Objects::default(), Clock::new());
+    let east = |source| written(source, Kind::KafkaCluster, "east", "{bootstrapServers: ['a:1']}");
+    clock.admit(&mut objects, &files(vec![route("team/a.yaml", "orders", "east"), east("teams.yaml")]), 0);
+    let away = |source: &str| Intake {
+        objects: Vec::new(),
+        unreadable: vec![Unreadable { source: source.into(), object: None, message: "cannot list".into() }],
+    };
+    for at in [10, 500, 1_000] {
+        clock.admit(&mut objects, &away(""), at);
+    }
+    assert!(objects.all.values().all(|object| object.refused.as_deref() == Some("cannot list")));
+    assert!(objects.all.values().all(|object| object.stored.metadata.deletion_timestamp.is_none()));
+    for at in [1_100, 1_600] {
+        clock.admit(&mut objects, &away("team"), at);
+    }
+    assert!(objects.all[&key()].typed::<TopicRoute>().is_some(), "it came from there");
+    let east = &objects.all[&(Kind::KafkaCluster, "east".to_owned())];
+    assert!(east.stored.metadata.deletion_timestamp.is_some(), "its file is gone from a directory that was listed");
+    clock.admit(&mut objects, &files(vec![route("team/a.yaml", "orders", "east")]), 1_700);
+    assert_eq!(objects.all[&key()].refused, None);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_deletes_nothing() {
     let (mut objects, clock) = (Objects::default(), Clock::new());
     clock.admit(&mut objects, &files(vec![route("a.yaml", "orders", "east")]), 0);

@@ -54,6 +54,13 @@ pub(super) struct Pending {
     doubts: Vec<Doubt>,
 }
 
+impl Pending {
+    /// Some offset is in doubt.
+    pub(super) fn is_doubtful(&self) -> bool {
+        !self.doubts.is_empty()
+    }
+}
+
 /// What has to be asked before these can be served.
 pub(super) fn questions(wants: &Wants, scope: &mut Scope<'_>, isolation: i8) -> Questions {
     let mut questions = Questions::default();
@@ -116,8 +123,8 @@ impl Questions {
             let Some((segment, cluster)) = chain.segment(earlier) else {
                 continue;
             };
-            // Another topic of the same name: the segment is dead, whatever its cluster would say.
-            if world.live_id(cluster, topic.name.as_str()).is_some_and(|id| id != segment.topic_id) {
+            // Whatever its cluster would say is about another topic.
+            if world.is_dead(segment, cluster, topic.name.as_str()) {
                 continue;
             }
             self.push(cluster, topic, partition, earliest, About::Start { doubt, position: earlier });
@@ -134,9 +141,9 @@ pub(super) fn ask(questions: Questions, world: &World) -> (Option<Ask>, Pending)
     (ask, Pending { asked, about: questions.about, doubts: questions.doubts })
 }
 
-/// What the answers mean.
-pub(super) fn learn(pending: &Pending, reply: Reply, scope: &mut Scope<'_>) {
-    let facts = pending.asked.facts(Some(reply));
+/// What the answers mean. Without any there is still what the views say.
+pub(super) fn learn(pending: &Pending, reply: Option<Reply>, scope: &mut Scope<'_>) {
+    let facts = pending.asked.facts(reply);
     let answers: Vec<(&About, Fact)> = pending.about.iter().zip(facts).collect();
     for (about, fact) in &answers {
         if let About::Latest { topic, partition } = about
@@ -187,9 +194,7 @@ enum Start {
 fn starts(doubt: &Doubt, start_of: impl Fn(usize) -> Option<Fact>, world: &World) -> Vec<Start> {
     let dead = |position: usize| {
         let segment = doubt.topic.chain(doubt.partition).and_then(|chain| chain.segment(position));
-        segment.is_some_and(|(segment, cluster)| {
-            world.live_id(cluster, doubt.topic.name.as_str()).is_some_and(|id| id != segment.topic_id)
-        })
+        segment.is_some_and(|(segment, cluster)| world.is_dead(segment, cluster, doubt.topic.name.as_str()))
     };
     let start = |position: usize| match start_of(position).map(Fact::offset) {
         Some(Some(offset)) => Start::At(offset),

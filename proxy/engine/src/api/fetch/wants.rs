@@ -56,6 +56,10 @@ impl Wants {
             let At::Old(topic, old) = &want.at else {
                 return None;
             };
+            let (segment, cluster) = topic.chain(want.partition.index)?.segment(old.position)?;
+            if scope.world.is_dead(segment, cluster, topic.name.as_str()) {
+                return None;
+            }
             let broker = facts::leader(scope.world, old.cluster, topic.name.as_str(), want.partition.index)?;
             let broker = BrokerRef { cluster: old.cluster, broker };
             scope.memory.relay_usable(broker, scope.now).then_some((position, *old, broker))
@@ -145,6 +149,7 @@ pub(super) fn at(name: &str, partition: &Partition, scope: &mut Scope<'_>) -> At
         Place::Elsewhere => return At::Error(code::NOT_LEADER_OR_FOLLOWER),
         Place::Hidden => return At::Error(code::UNKNOWN_TOPIC_OR_PARTITION),
     };
+    let world = scope.world;
     let offset = partition.fetch_offset;
     let generation = topic.generation(partition.index);
     let now = scope.now;
@@ -181,6 +186,9 @@ pub(super) fn at(name: &str, partition: &Partition, scope: &mut Scope<'_>) -> At
     };
     match (segment.physical_end, chain.clusters.get(position)) {
         (Some(end), Some(cluster)) => {
+            if known.odd != Some(Odd::Doubt { spot, ask_at: now }) && world.is_dead(segment, *cluster, name) {
+                known.odd = Some(Odd::Doubt { spot, ask_at: now });
+            }
             let old = OldSpot { spot, position, cluster: *cluster, end };
             At::Old(topic, old)
         }

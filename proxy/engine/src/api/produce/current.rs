@@ -11,7 +11,7 @@ use sluice_mesh::name::TopicName;
 use sluice_wire::batch::{self, BatchHeader};
 use sluice_wire::walk::produce::Walker;
 
-use super::{Note, ProduceSlot, What, answer, fence_until};
+use super::{MAX_NOTES, Note, ProduceSlot, What, answer, fence_until};
 use crate::ask::{Ask, Call, Reply, Request, Response, Target};
 use crate::code;
 use crate::memory::{FirstSight, ProducerKey};
@@ -86,6 +86,9 @@ impl Current {
             TopicState::Fenced { name, attempt, until } => (name, What::Fenced { attempt: *attempt, until: *until }),
             TopicState::Refused { name, error } => (name, What::Refused(*error)),
         };
+        if self.notes.len() >= MAX_NOTES {
+            return Some(CloseReason::Malformed);
+        }
         self.notes.push(Note { topic: Arc::clone(name), partition: self.partition, what });
         // Nobody waits for an answer that could say so: a broker closes too.
         (self.acks == 0).then_some(CloseReason::UnansweredRefused)
@@ -111,6 +114,9 @@ impl Current {
             }
             TopicState::Here(topic) => Arc::clone(topic),
         };
+        if self.notes.len() >= MAX_NOTES {
+            return BatchStep::Close(CloseReason::Malformed);
+        }
         let header = BatchHeader::read(bytes);
         if !header.is_v2() || !header.has_producer() || header.is_transactional() {
             return BatchStep::Go;
@@ -163,10 +169,10 @@ impl Current {
         ring_is_empty: bool,
         scope: &mut Scope<'_>,
     ) -> Result<FirstBatch, BatchStep> {
-        let in_this_frame = self.notes.iter().any(|note| note.what == What::First(key.clone()));
+        let in_this_frame = || self.notes.iter().any(|note| matches!(&note.what, What::First(first) if *first == key));
         match scope.memory.producer(&key) {
             Some(FirstSight::Done) => return Ok(FirstBatch::Forward),
-            Some(FirstSight::InFlight) if in_this_frame => return Ok(FirstBatch::Gap),
+            Some(FirstSight::InFlight) if in_this_frame() => return Ok(FirstBatch::Gap),
             Some(FirstSight::InFlight) if !ring_is_empty => return Err(BatchStep::Full),
             Some(FirstSight::InFlight) | None => {}
         }

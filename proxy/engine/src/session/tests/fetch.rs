@@ -2,18 +2,20 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
-use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
+use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ListOffsetsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use sluice_mesh::model::{BrokerRef, ClusterIndex};
 use sluice_testkit::frame;
-use sluice_testkit::sample;
+use sluice_testkit::sample::{self, WorldBuilder};
 use sluice_wire::batch::BatchHeader;
 
 use super::ordering::records;
@@ -139,6 +141,11 @@ fn control(logs: &Logs, down: &Rc<RefCell<Vec<ClusterIndex>>>) -> impl FnMut(&As
                     });
                     let answer = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
                     let Some((_, log)) = found else { return answer.with_error_code(6) };
+                    let times = topic.partitions.iter().filter(|one| one.partition_index == asked.partition_index);
+                    if times.count() > 1 {
+                        // As a broker does.
+                        return answer.with_error_code(42);
+                    }
                     answer.with_offset(if asked.timestamp == -2 { log.start } else { log.end })
                 });
                 ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
@@ -374,6 +381,56 @@ fn a_trimmed_start_is_told_and_a_hole_in_the_middle_is_jumped() {
     assert_eq!(part(&answer, STITCHED, 0).error_code, 0);
     let answer = setup.fetch(12, &[(STITCHED, 0, 910)]);
     assert_eq!(batches(part(&answer, STITCHED, 0).records.as_ref())[0].0, 940, "the hole is jumped");
+}
+
+#[test]
+fn a_trimmed_start_is_told_in_a_segment_whose_log_was_used_before() {
+    // East's log holds the first and the third segment; retention has emptied all but the end of the third.
+    let east = Log { start: 115, offsets: (115..130).collect(), end: 130 };
+    let west = Log { start: 50, offsets: vec![], end: 50 };
+    let mut setup = setup(sample::east(1), vec![((EAST, RETURNED, 0), east), ((WEST, RETURNED, 0), west)]);
+    let answer = setup.fetch(12, &[(RETURNED, 0, 155)]);
+    assert_eq!(part(&answer, RETURNED, 0).error_code, 0, "first it is asked about");
+    let answer = setup.fetch(12, &[(RETURNED, 0, 155)]);
+    assert_eq!(part(&answer, RETURNED, 0).error_code, 1, "below all that is left");
+}
+
+#[test]
+fn a_partition_asked_for_beside_another_makes_no_view_stale() {
+    let mut setup = stitched();
+    // Only partition 0 is led by the broker that is asked for it.
+    setup.logs.borrow_mut().retain(|((at, _, index), _)| *at != EAST || *index == 0);
+    let answer = setup.fetch(12, &[(STITCHED, 0, 100), (STITCHED, 1, 7)]);
+    let (source, ..) = setup.rig.seen[0];
+    let relayed =
+        if source == Source::Main { setup.fetch(12, &[(STITCHED, 0, 100), (STITCHED, 1, 7)]) } else { answer };
+    assert_eq!(batches(part(&relayed, STITCHED, 0).records.as_ref())[0].0, 100);
+    assert_eq!(setup.rig.session.take_stale_view(), None);
+}
+
+#[test]
+fn an_old_topic_that_was_created_again_is_never_read_as_the_old_one() {
+    let mut setup = stitched();
+    setup.rig.world = WorldBuilder::sample()
+        .edit_view(sample::EAST, |view| {
+            let again = Arc::make_mut(view.topics.get_mut(STITCHED).expect("listed"));
+            again.id = sample::topic_id(sample::EAST, "another");
+        })
+        .build();
+    let answer = setup.fetch(12, &[(STITCHED, 0, 100)]);
+    let found = part(&answer, STITCHED, 0);
+    assert_eq!((found.error_code, batches(found.records.as_ref())), (1, vec![]), "nothing of it is left");
+    assert!(setup.rig.seen.iter().all(|(source, ..)| *source == Source::Main));
+    // Where the client is sent then can be read.
+    let asked = ListOffsetsTopic::default()
+        .with_name(name(STITCHED))
+        .with_partitions(vec![ListOffsetsPartition::default().with_timestamp(-2)]);
+    let earliest = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
+    setup.rig.request(8, &earliest, 5);
+    let start = setup.rig.response::<ListOffsetsRequest>(8, 5).topics[0].partitions[0].offset;
+    assert_eq!(start, 900);
+    let answer = setup.fetch(12, &[(STITCHED, 0, start)]);
+    assert_eq!(batches(part(&answer, STITCHED, 0).records.as_ref())[0].0, 900);
 }
 
 #[test]

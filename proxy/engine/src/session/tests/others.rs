@@ -6,6 +6,8 @@ use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -14,8 +16,9 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderP
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, BrokerId, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
     DeleteTopicsResponse, DescribeClusterRequest, FindCoordinatorRequest, FindCoordinatorResponse,
-    InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest, MetadataRequest, MetadataResponse,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetForLeaderEpochRequest, ProducerId, TopicName, TransactionalId,
+    InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest, ListOffsetsRequest, ListOffsetsResponse,
+    MetadataRequest, MetadataResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetForLeaderEpochRequest,
+    ProducerId, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use sluice_testkit::frame;
@@ -71,6 +74,20 @@ fn metadata_in_every_version() {
         assert_eq!(topic(&answer, sample::PLAIN).partitions[1].leader_id.0, 2);
         assert!(rig.seen.is_empty());
     }
+}
+
+#[test]
+fn a_topic_that_is_asked_for_often_is_told_once() {
+    let mut rig = Rig::sample(sample::west(1));
+    let id = sample::topic_id(sample::EAST, sample::STITCHED);
+    let by_id = MetadataRequestTopic::default().with_name(None).with_topic_id(id);
+    let unknown = by_id.clone().with_topic_id(sample::topic_id(sample::EAST, "never seen"));
+    let mut asked = metadata(&[sample::PLAIN; 1_000]);
+    asked.topics.as_mut().unwrap().extend([by_id.clone(), by_id, unknown.clone(), unknown]);
+    rig.request(1, &asked, 12);
+    let answer = rig.response::<MetadataRequest>(1, 12);
+    let told: Vec<_> = answer.topics.iter().map(|topic| (topic.error_code, topic.partitions.len())).collect();
+    assert_eq!(told, [(0, 3), (0, 2), (100, 0)]);
 }
 
 #[test]
@@ -203,6 +220,46 @@ fn producer_ids_carry_the_clusters_tag() {
             }
         }
     }
+}
+
+#[test]
+fn an_offset_for_a_time_is_found_in_a_log_of_two_segments() {
+    // East: 0..100 and, after the return, from 100 on. West, 100..150 to clients, has nothing that late.
+    let mut rig = Rig::sample(sample::east(1)).with_control(|ask| {
+        let Ask::Calls(calls) = ask else { panic!("no refresh") };
+        let answer = |call: &crate::ask::Call| {
+            let Request::ListOffsets(request) = &call.request else { panic!("{:?}", call.request) };
+            let asked = &request.topics[0].partitions;
+            assert_eq!(asked.len(), 1, "a broker refuses a partition that is named twice");
+            let offset = if call.cluster == sample::EAST_INDEX { 107 } else { -1 };
+            let found = ListOffsetsPartitionResponse::default().with_offset(offset).with_timestamp(9);
+            let topic =
+                ListOffsetsTopicResponse::default().with_name(name(sample::RETURNED)).with_partitions(vec![found]);
+            Ok(Response::ListOffsets(ListOffsetsResponse::default().with_topics(vec![topic])))
+        };
+        Reply::Calls(calls.iter().map(answer).collect())
+    });
+    let asked = ListOffsetsTopic::default()
+        .with_name(name(sample::RETURNED))
+        .with_partitions(vec![ListOffsetsPartition::default().with_timestamp(7)]);
+    rig.request(1, &ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]), 5);
+    let answer = rig.response::<ListOffsetsRequest>(1, 5);
+    let found = &answer.topics[0].partitions[0];
+    assert_eq!((found.error_code, found.offset), (0, 157));
+}
+
+#[test]
+fn epochs_of_a_clients_choice_do_not_multiply_requests_without_bound() {
+    let mut rig = Rig::sample(sample::east(1)).with_control(|ask| {
+        let Ask::Calls(calls) = ask else { panic!("no refresh") };
+        assert!(calls.len() <= 256, "{}", calls.len());
+        Reply::Calls(Vec::new())
+    });
+    let asked = (0..5_000).map(|epoch| OffsetForLeaderPartition::default().with_leader_epoch(epoch));
+    let topic = OffsetForLeaderTopic::default().with_topic(name(sample::FENCED)).with_partitions(asked.collect());
+    rig.request(1, &OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]), 4);
+    assert_eq!(rig.response::<OffsetForLeaderEpochRequest>(1, 4).topics[0].partitions.len(), 5_000);
+    assert_eq!(rig.asks, 1);
 }
 
 #[test]

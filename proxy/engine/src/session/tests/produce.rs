@@ -473,3 +473,28 @@ fn a_fence_in_the_document_is_what_holds() {
     rig.request(1, &request(-1, &[(sample::PLAIN, 0, records(1, NONE))]), 9);
     assert_eq!(rig.blocked, Some(Blocked::Hold(1_050)), "the fence's own limit is the smallest");
 }
+
+#[test]
+fn a_frame_that_is_still_coming_holds_the_model() {
+    let (mut rig, _, _) = rig(sample::east(1));
+    let model = Arc::clone(&rig.world.model);
+    let whole = frame::request(1, &request(-1, &[(sample::PLAIN, 0, records(4, NONE))]), 9);
+    let (start, rest) = whole.split_at(whole.len() - 10);
+    rig.write(start);
+    rig.world = WorldBuilder::sample().next_revision().build();
+    assert_eq!(Arc::strong_count(&model.produce_lease), 2, "the broker has a part of the frame already");
+    rig.write(rest);
+    assert_eq!(partition(&rig.response::<ProduceRequest>(1, 9), sample::PLAIN, 0).error_code, 0);
+    assert_eq!(Arc::strong_count(&model.produce_lease), 1);
+}
+
+#[test]
+fn what_is_remembered_of_one_frame_is_bounded() {
+    let (mut rig, _, _) = rig(sample::east(1));
+    rig.lenient = true;
+    let data = vec![PartitionProduceData::default(); 20_000];
+    let topic = TopicProduceData::default().with_name(name(sample::STITCHED)).with_partition_data(data);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(3_000).with_topic_data(vec![topic]);
+    rig.request(1, &request, 9);
+    assert_eq!(rig.closed, Some(CloseReason::Malformed));
+}
