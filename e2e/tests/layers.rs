@@ -1,7 +1,9 @@
 //! The arrows between our crates: a dependency that is not in this table is a mistake, whoever adds it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
 
 /// Crate, and the crates of ours that it may depend on (dev-dependencies after the bar).
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
@@ -28,36 +30,37 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn every_arrow_is_allowed() {
-    let metadata = metadata();
-    let packages = metadata["packages"].as_array().expect("packages");
-    let mut seen = BTreeMap::new();
+fn every_arrow_is_allowed() -> Result<()> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"].as_array().context("packages")?;
+    let mut seen = BTreeSet::new();
     for package in packages {
-        let name = package["name"].as_str().expect("name");
-        let (_, normal, dev) =
-            ALLOWED.iter().find(|(n, ..)| *n == name).unwrap_or_else(|| panic!("{name} is not in the table of arrows"));
+        let name = package["name"].as_str().context("name")?;
+        let known = ALLOWED.iter().find(|(n, ..)| *n == name);
+        let (_, normal, dev) = known.with_context(|| format!("{name} is not in the table of arrows"))?;
         let forbidden = FORBIDDEN.iter().find(|(n, _)| *n == name).map_or(&[][..], |(_, f)| *f);
-        for dependency in package["dependencies"].as_array().expect("dependencies") {
-            let to = dependency["name"].as_str().expect("dependency name");
+        for dependency in package["dependencies"].as_array().context("dependencies")? {
+            let to = dependency["name"].as_str().context("dependency name")?;
             let is_dev = dependency["kind"].as_str() == Some("dev");
             if to.starts_with("sluice-") {
-                assert!(
+                ensure!(
                     normal.contains(&to) || (is_dev && dev.contains(&to)),
                     "{name} must not depend on {to}: see ARCHITECTURE.md, crates and arrows"
                 );
             }
-            assert!(is_dev || !forbidden.contains(&to), "{name} must never know {to}: see ARCHITECTURE.md");
+            ensure!(is_dev || !forbidden.contains(&to), "{name} must never know {to}: see ARCHITECTURE.md");
         }
-        seen.insert(name.to_owned(), ());
+        seen.insert(name.to_owned());
     }
-    assert_eq!(seen.len(), ALLOWED.len(), "the table names a crate that is gone");
+    ensure!(seen.len() == ALLOWED.len(), "the table names a crate that is gone");
+    Ok(())
 }
 
-fn metadata() -> serde_json::Value {
+fn metadata() -> Result<serde_json::Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
         .output()
-        .expect("cargo metadata runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
+        .context("cargo metadata runs")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("cargo metadata prints JSON")
 }

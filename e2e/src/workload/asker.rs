@@ -10,7 +10,6 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::Worker;
-use super::producer::name_of;
 use crate::history::{Name, Recorder, What};
 
 /// Whose positions to ask for.

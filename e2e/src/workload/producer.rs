@@ -1,6 +1,7 @@
 //! The librdkafka producer: idempotent unless told otherwise, unique values, a steady rate.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -59,7 +60,8 @@ impl ProducerSpec {
         let recorder = Arc::clone(recorder);
         let name = self.name.clone();
         Worker::start(&name, move |stop| {
-            let context = Report { process: self.name.as_str().into(), topic: self.topic.as_str().into(), recorder };
+            let (process, topic) = (self.name.as_str().into(), self.topic.as_str().into());
+            let context = Report { process, topic, recorder, made_up: Mutex::default() };
             let producer = create(&self, context)?;
             let begin = Instant::now();
             let mut sent: u64 = 0;
@@ -145,6 +147,19 @@ struct Report {
     process: Name,
     topic: Name,
     recorder: Arc<Recorder>,
+    /// By partition: the last number that librdkafka made up, see [`stated`].
+    made_up: Mutex<HashMap<i32, i64>>,
+}
+
+/// The offset that the broker stated, if it did. For a batch that it had already, it may say -1; librdkafka counts on from
+/// there for the records of the batch (`rd_kafka_msgq_set_metadata`): -1, 0, 1 ..., none of which anybody stated.
+fn stated(made_up: &mut HashMap<i32, i64>, partition: i32, offset: i64) -> Option<i64> {
+    if offset < 0 || made_up.get(&partition).is_some_and(|last| offset == last + 1) {
+        made_up.insert(partition, offset);
+        return None;
+    }
+    made_up.remove(&partition);
+    Some(offset)
 }
 
 impl Report {
@@ -172,8 +187,9 @@ impl ProducerContext for Report {
     fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
         match result {
             Ok(message) => {
-                // An acknowledgement without an offset is legal: the broker had the record already.
-                let offset = Some(message.offset()).filter(|offset| *offset >= 0);
+                let mut made_up = self.made_up.lock().unwrap_or_else(PoisonError::into_inner);
+                let offset = stated(&mut made_up, message.partition(), message.offset());
+                drop(made_up);
                 self.record(*sent, message.partition(), offset, Outcome::Ok, None);
             }
             Err((error, message)) => {
@@ -181,5 +197,23 @@ impl ProducerContext for Report {
                 self.record(*sent, message.partition(), None, outcome, Some(name_of(error)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_offsets_that_the_broker_stated_count() {
+        let mut made_up = HashMap::new();
+        let seen: Vec<Option<i64>> =
+            [7, 8, -1, 0, 1, 9, 10, -1, 11].into_iter().map(|offset| stated(&mut made_up, 3, offset)).collect();
+        assert_eq!(
+            seen,
+            [Some(7), Some(8), None, None, None, Some(9), Some(10), None, Some(11)],
+            "-1, 0, 1 are librdkafka's own count"
+        );
+        assert_eq!(stated(&mut made_up, 4, 0), Some(0), "another partition");
     }
 }

@@ -1,12 +1,16 @@
 //! What a session remembers from request to request. Bounded: what falls out is asked for again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sluice_mesh::model::{BrokerRef, ClusterIndex};
 use sluice_mesh::name::TopicName;
 
 /// The most entries of each table.
 const MAX_ENTRIES: usize = 16 * 1024;
+
+/// How long a topic that was seen open counts as open, milliseconds: longer than clients wait before they try again.
+const OPEN_MILLIS: u64 = 10_000;
 
 /// One partition of one topic.
 pub(crate) type PartitionKey = (TopicName, i32);
@@ -117,6 +121,8 @@ pub(crate) struct Memory {
     partitions: HashMap<PartitionKey, Known>,
     /// When a fence's hold ends for this connection, by topic and attempt.
     fences: HashMap<(TopicName, u64), u64>,
+    /// Topics that refused a batch as too large and were then found open: since when that is known.
+    open_since: HashMap<Arc<str>, u64>,
     /// Brokers whose relay failed, and until when they are left alone.
     relays_down: HashMap<BrokerRef, u64>,
     /// A broker has answered partitions in another order than asked: old segments are asked for one at a time.
@@ -168,6 +174,26 @@ impl Memory {
             self.fences.clear();
         }
         *self.fences.entry((topic.clone(), attempt)).or_insert(first)
+    }
+
+    /// Whether a request that was begun at `begun` came to a topic that this session had seen open before. Notes that it
+    /// is open now, for the next one.
+    pub(crate) fn was_open(&mut self, topic: &str, begun: u64, now: u64) -> bool {
+        if self.open_since.len() >= MAX_ENTRIES {
+            self.open_since.clear();
+        }
+        match self.open_since.get(topic) {
+            Some(since) if now.saturating_sub(*since) < OPEN_MILLIS => *since < begun,
+            _ => {
+                self.open_since.insert(topic.into(), now);
+                false
+            }
+        }
+    }
+
+    /// The topic is sealed: whatever was known of it being open is void.
+    pub(crate) fn sealed(&mut self, topic: &str) {
+        self.open_since.remove(topic);
     }
 
     pub(crate) fn relay_failed(&mut self, broker: BrokerRef, until: u64) {

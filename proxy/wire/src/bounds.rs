@@ -1,6 +1,6 @@
 //! Bounds before decoding: kafka-protocol reserves memory from declared counts, so a body of five bytes could end the
-//! process. Every body is first walked by a small description of its fields, without allocating, and must end where its
-//! fields end; only then is it decoded.
+//! process. Every body is first walked by a small description of its fields, without allocating; only then is it decoded. An
+//! answer must end where its fields end.
 
 mod schema;
 #[cfg(test)]
@@ -24,25 +24,30 @@ pub const MAX_ANSWER_ELEMENTS: u32 = 1 << 23;
 /// Walks a request body (after its header); refuses whatever decoding it could be hurt by.
 pub fn check_request(key: ApiKey, version: i16, body: &[u8]) -> Result<(), WireError> {
     let (request, _) = known(key, version)?;
-    check(request, version, body, MAX_REQUEST_ELEMENTS)
+    // Bytes behind the last field are left alone, as brokers leave them: librdkafka 2.12 sends some after Metadata.
+    check(request, version, body, MAX_REQUEST_ELEMENTS).map(|_behind| ())
 }
 
 /// Walks an answer body (after its header).
 pub fn check_answer(key: ApiKey, version: i16, body: &[u8]) -> Result<(), WireError> {
     let (_, answer) = known(key, version)?;
-    check(answer, version, body, MAX_ANSWER_ELEMENTS)
+    match check(answer, version, body, MAX_ANSWER_ELEMENTS)? {
+        0 => Ok(()),
+        count => Err(WireError::Trailing { count }),
+    }
 }
 
-/// Bounds, then decodes a request body (after its header), which must end with it.
-pub fn decode_request<T: Decodable>(key: ApiKey, version: i16, body: Bytes) -> Result<T, WireError> {
+/// Bounds, then decodes a request body (after its header).
+pub fn decode_request<T: Decodable>(key: ApiKey, version: i16, mut body: Bytes) -> Result<T, WireError> {
     check_request(key, version, &body)?;
-    decode(version, body)
+    decode(version, &mut body)
 }
 
 /// Bounds, then decodes an answer body (after its header), which must end with it.
-pub fn decode_answer<T: Decodable>(key: ApiKey, version: i16, body: Bytes) -> Result<T, WireError> {
+pub fn decode_answer<T: Decodable>(key: ApiKey, version: i16, mut body: Bytes) -> Result<T, WireError> {
     check_answer(key, version, &body)?;
-    decode(version, body)
+    let message = decode(version, &mut body)?;
+    if body.is_empty() { Ok(message) } else { Err(WireError::Trailing { count: body.len() }) }
 }
 
 /// A whole answer frame without its length prefix: header (the correlation id must be `correlation_id`), bounds, body.
@@ -60,9 +65,8 @@ pub fn decode_answer_frame<T: Decodable>(
     decode_answer(key, version, frame.split_off(header.size))
 }
 
-fn decode<T: Decodable>(version: i16, mut body: Bytes) -> Result<T, WireError> {
-    let message = T::decode(&mut body, version).map_err(|error| WireError::Message(error.to_string()))?;
-    if body.is_empty() { Ok(message) } else { Err(WireError::Trailing { count: body.len() }) }
+fn decode<T: Decodable>(version: i16, body: &mut Bytes) -> Result<T, WireError> {
+    T::decode(body, version).map_err(|error| WireError::Message(error.to_string()))
 }
 
 fn known(key: ApiKey, version: i16) -> Result<(&'static Message, &'static Message), WireError> {
@@ -74,14 +78,12 @@ fn known(key: ApiKey, version: i16) -> Result<(&'static Message, &'static Messag
     schema::messages(key).ok_or(unsupported)
 }
 
-fn check(message: &Message, version: i16, body: &[u8], elements: u32) -> Result<(), WireError> {
+/// Walks a message; returns how many bytes lie behind its last field.
+fn check(message: &Message, version: i16, body: &[u8], elements: u32) -> Result<usize, WireError> {
     let flexible = version >= message.flexible;
     let mut walk = Walk { cursor: Cursor::new(body), version, flexible, elements };
     walk.fields(message.fields)?;
-    match walk.cursor.remaining() {
-        0 => Ok(()),
-        count => Err(WireError::Trailing { count }),
-    }
+    Ok(walk.cursor.remaining())
 }
 
 struct Walk<'a> {

@@ -41,6 +41,8 @@ pub(crate) struct ProduceSlot {
     pub(crate) notes: Vec<Note>,
     /// The client's.
     pub(crate) timeout_ms: i32,
+    /// When the frame was decided to go, on the driver's clock.
+    pub(crate) begun: u64,
 }
 
 /// A partition that was not simply passed on.
@@ -227,6 +229,7 @@ impl ProduceFrame {
             swallow: refused && peek.head.topics == 1,
             acks: peek.head.acks,
             timeout_ms: peek.head.timeout_ms,
+            begun: scope.now,
             prefix,
             topic: TopicState::Plain,
             partition: -1,

@@ -58,6 +58,8 @@ pub(crate) struct Kept {
     answer: ProduceResponse,
     endpoints: Vec<Endpoint>,
     waiting: Vec<Waiting>,
+    /// When the frame was decided to go.
+    begun: u64,
     /// When waiting for a seal ends.
     until: u64,
     /// When the seal is looked at again.
@@ -115,7 +117,7 @@ fn refusal(world: &World, topic: &str, partition: i32, error: i16, endpoints: &m
 /// The broker's whole answer is there: `body` follows its header.
 pub(crate) fn begin(head: RequestHead, slot: ProduceSlot, body: &mut [u8], scope: &mut Scope<'_>) -> Answered {
     // The broker is done with the frame: from here on nothing of it can be appended.
-    let ProduceSlot { lease, notes, timeout_ms } = slot;
+    let ProduceSlot { lease, notes, timeout_ms, begun } = slot;
     drop(lease);
     let Ok(scan) = wire::scan(head.version, body) else {
         return Answered::Close(CloseReason::BadAnswer);
@@ -131,7 +133,7 @@ pub(crate) fn begin(head: RequestHead, slot: ProduceSlot, body: &mut [u8], scope
     let Ok(answer) = head.decode_answer::<ProduceResponse>(Bytes::copy_from_slice(body)) else {
         return Answered::Close(CloseReason::BadAnswer);
     };
-    match Kept::new(head, &notes, timeout_ms, answer, scope) {
+    match Kept::new(head, &notes, timeout_ms, begun, answer, scope) {
         Ok(mut kept) => match kept.settle(None, scope) {
             Settled::Frame(bytes) => Answered::Frame(bytes),
             Settled::Close(reason) => Answered::Close(reason),
@@ -208,6 +210,7 @@ impl Kept {
         head: RequestHead,
         notes: &[Note],
         timeout_ms: i32,
+        begun: u64,
         mut answer: ProduceResponse,
         scope: &mut Scope<'_>,
     ) -> Result<Self, CloseReason> {
@@ -251,7 +254,7 @@ impl Kept {
         // The broker's own endpoints are physical: only what our hints name is told.
         answer.node_endpoints.clear();
         let until = scope.now.saturating_add(longest_hold(timeout_ms, world));
-        Ok(Self { head, answer, endpoints, waiting, until, look_at: scope.now })
+        Ok(Self { head, answer, endpoints, waiting, begun, until, look_at: scope.now })
     }
 
     /// What to do now; `reply` is the one to the last ask.
@@ -278,11 +281,18 @@ impl Kept {
                 Why::Refused { error, seen_sealed } => {
                     let seal = sealed.as_ref().map(|sealed| sealed.contains(&wait.topic));
                     match seal {
-                        // What the broker refuses by itself is the client's to know.
-                        Some(false) if !*seen_sealed => Some(*error),
+                        // What the broker refuses by itself is the client's to know. But the seal may have gone between
+                        // its refusal and this look: only a batch that was sent after the topic was seen open is too
+                        // large indeed.
+                        Some(false) if !*seen_sealed => {
+                            let late = *error == code::MESSAGE_TOO_LARGE
+                                && !scope.memory.was_open(&wait.topic, self.begun, scope.now);
+                            Some(if late { code::NOT_LEADER_OR_FOLLOWER } else { *error })
+                        }
                         Some(false) => Some(code::NOT_LEADER_OR_FOLLOWER),
                         Some(true) if scope.now >= self.until => Some(code::NOT_LEADER_OR_FOLLOWER),
                         Some(true) => {
+                            scope.memory.sealed(&wait.topic);
                             *seen_sealed = true;
                             self.look_at = scope.now.saturating_add(SEAL_POLL);
                             hold = hold.min(self.look_at);

@@ -39,6 +39,8 @@ pub(super) struct Current {
     pub(super) swallow: bool,
     pub(super) acks: i16,
     pub(super) timeout_ms: i32,
+    /// When it was, on the driver's clock.
+    pub(super) begun: u64,
     /// Bytes of length and header that still lie in front of the body.
     pub(super) prefix: usize,
     pub(super) topic: TopicState,
@@ -215,7 +217,8 @@ impl Current {
             let bytes = answer::local(head, &self.notes, &self.world).map_err(|_| CloseReason::Malformed)?;
             (Source::Local, SlotState::Local(bytes))
         } else {
-            let slot = ProduceSlot { lease: self.lease, notes: self.notes, timeout_ms: self.timeout_ms };
+            let Self { lease, notes, timeout_ms, begun, .. } = self;
+            let slot = ProduceSlot { lease, notes, timeout_ms, begun };
             (Source::Main, SlotState::Produce(slot))
         };
         slots.push_back(Slot { head, source, state });
