@@ -21,10 +21,17 @@ const DETAILS: i16 = 5;
 
 pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
     let head = frame.head;
-    let mut request = match frame.decode::<CreateTopicsRequest>() {
-        Ok(request) => request,
-        Err(error) => return error.into(),
-    };
+    match frame.decode::<CreateTopicsRequest>() {
+        // A name that was taken on another cluster a moment ago must not be given out again.
+        Ok(request) => {
+            scope.memory.refreshed_at = Some(scope.now);
+            Outcome::Ask(Ask::Refresh, Box::new(move |_, scope| create(head, request, scope)))
+        }
+        Err(error) => error.into(),
+    }
+}
+
+fn create(head: RequestHead, mut request: CreateTopicsRequest, scope: &mut Scope<'_>) -> Outcome {
     let world = scope.world;
     let order: Vec<WireTopicName> = request.topics.iter().map(|topic| topic.name.clone()).collect();
     let mut refused = Vec::new();
