@@ -88,6 +88,8 @@ pub struct Conflict {
     pub shown: (ClusterName, Uuid),
     /// The others that have it.
     pub hidden: Vec<ClusterName>,
+    /// The ledger has the choice: it stays until a route says otherwise.
+    pub recorded: bool,
 }
 
 /// A shown topic that lives elsewhere than on the home cluster.
@@ -326,6 +328,16 @@ impl<'a> Union<'a> {
             self.need(&topic, &entry.cluster)?;
             // Excluded by its own cluster: not shown, and what the home cluster has of that name is only a placeholder.
             let id = at(&entry.cluster).map_or(entry.topic_id, |view| view.id);
+            let stranger = |on: &ClusterName, view: &TopicView| {
+                *on != entry.cluster
+                    && if on == home { entry.placeholder.is_some_and(|ours| ours != view.id) } else { true }
+            };
+            let hidden: Vec<ClusterName> =
+                sightings.iter().filter(|(on, view)| stranger(on, view)).map(|(on, _)| on.clone()).collect();
+            if !hidden.is_empty() {
+                let shown = (entry.cluster.clone(), id);
+                self.conflicts.push(Conflict { topic: topic.clone(), shown, hidden, recorded: true });
+            }
             self.note_elsewhere(&topic, &entry.cluster, sightings, false);
             self.push_plain(topic, &entry.cluster, id, sightings);
             return Ok(());
@@ -333,9 +345,10 @@ impl<'a> Union<'a> {
         let chosen = sightings.iter().find(|(on, _)| on == home).or_else(|| sightings.first());
         let Some((cluster, view)) = chosen else { return Ok(()) };
         let recorded = self.inputs.ledger.catalogue.contains_key(&topic);
-        if sightings.len() > 1 && !recorded {
+        if sightings.len() > 1 {
             let hidden = sightings.iter().map(|(on, _)| on.clone()).filter(|on| on != cluster).collect();
-            self.conflicts.push(Conflict { topic: topic.clone(), shown: (cluster.clone(), view.id), hidden });
+            let shown = (cluster.clone(), view.id);
+            self.conflicts.push(Conflict { topic: topic.clone(), shown, hidden, recorded });
         }
         if cluster != home {
             self.note_elsewhere(&topic, cluster, sightings, false);

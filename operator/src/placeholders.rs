@@ -63,7 +63,7 @@ pub fn plan(
         observations.get(cluster)?.seen.as_ref()?.view.topic(topic.as_str())
     };
     let mut steps = Vec::new();
-    for conflict in &compiled.conflicts {
+    for conflict in compiled.conflicts.iter().filter(|conflict| !conflict.recorded) {
         let (cluster, topic_id) = conflict.shown.clone();
         steps.push((conflict.topic.clone(), Step::Record(CatalogueEntry { cluster, topic_id, placeholder: None })));
     }

@@ -196,13 +196,18 @@ fn home_wins_a_name_then_the_older_cluster_and_people_are_told() {
     world.topic("west", "b", 3, 1).topic("north", "b", 4, 1);
     let compiled = world.compile().unwrap();
     assert_eq!(topics(&compiled), ["b@west!"]);
-    let shown: Vec<_> = compiled.conflicts.iter().map(|c| (c.topic.as_str(), c.shown.0.as_str())).collect();
-    assert_eq!(shown, [("a", "east"), ("b", "west")]);
+    let shown = |compiled: &Compiled| -> Vec<(String, String, bool)> {
+        let row = |c: &Conflict| (c.topic.to_string(), c.shown.0.to_string(), c.recorded);
+        compiled.conflicts.iter().map(row).collect()
+    };
+    let row = |topic: &str, cluster: &str, recorded| (topic.to_owned(), cluster.to_owned(), recorded);
+    assert_eq!(shown(&compiled), [row("a", "east", false), row("b", "west", false)]);
     // Once recorded, the choice stays, whoever is the older one then.
     world.catalogue("a", "east", 1).catalogue("b", "north", 4);
     let compiled = world.compile().unwrap();
     assert_eq!(topics(&compiled), ["b@north!"]);
-    assert_eq!(compiled.conflicts, []);
+    // People are told as long as both are there.
+    assert_eq!(shown(&compiled), [row("a", "east", true), row("b", "north", true)]);
 }
 
 #[test]

@@ -143,8 +143,11 @@ fn a_move_records_its_own_topics_and_they_are_never_forgotten_here() {
 fn a_conflict_is_settled_by_recording_who_is_shown() {
     let mut world = World::new();
     world.compiled.elsewhere.clear();
-    let conflict = Conflict { topic: topic("a"), shown: (cluster("east"), id(1)), hidden: vec![cluster("west")] };
+    let shown = (cluster("east"), id(1));
+    let conflict = Conflict { topic: topic("a"), shown, hidden: vec![cluster("west")], recorded: false };
     world.compiled.conflicts.push(conflict);
     let entry = CatalogueEntry { cluster: cluster("east"), topic_id: id(1), placeholder: None };
     assert_eq!(world.plan(), [Step::Record(entry)]);
+    world.compiled.conflicts[0].recorded = true;
+    assert_eq!(world.plan(), []);
 }
