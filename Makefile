@@ -57,9 +57,10 @@ generate: prerequisites ## Write the generated CRD YAML
 	$(CARGO) run --locked --quiet -p sluice-crds --bin crdgen
 
 # The whole workspace is built, so that features (and with them all dependencies) are those of `unit`: nothing is built twice.
+e2e-kafka: export RUST_LIB_BACKTRACE = 0
 e2e-kafka: prerequisites ## Behaviour on real Kafka with stock clients (E2E= names one test file)
 	$(CARGO) build --locked --workspace --bins
-	$(CARGO) test --locked --workspace $(addprefix --test ,$(E2E)) -- --ignored --test-threads 1 --nocapture
+	$(CARGO) test --locked --workspace --no-fail-fast $(addprefix --test ,$(E2E)) -- --ignored --test-threads 1 --nocapture
 
 measure: build ## Twenty moves under load: pause by part, for the README
 	$(BIN)/demo --moves 20 --report target/measure.json

@@ -110,18 +110,21 @@ impl Observer {
         watched.get(cluster).map(|watched| watched.client.clone())
     }
 
-    /// Looks at a cluster now and waits until a look that began after this call is over, whatever came of it.
-    pub async fn refresh(&self, cluster: &ClusterName) {
+    /// Looks at a cluster now and waits until a look that began after this call is over. What it showed; `None` if it
+    /// failed, or if the cluster is not watched.
+    pub async fn refresh(&self, cluster: &ClusterName) -> Option<Arc<Observed>> {
         let (mut progress, begun) = {
             let watched = self.inner.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(watched) = watched.get(cluster) else { return };
+            let watched = watched.get(cluster)?;
             let progress = watched.progress.clone();
             let begun = progress.borrow().0;
             watched.look_now.notify_one();
             (progress, begun)
         };
         // An error means that the cluster is not watched any more: nothing to wait for.
-        let _ = progress.wait_for(|(_, done)| *done > begun).await;
+        progress.wait_for(|(_, done)| *done > begun).await.ok()?;
+        let observations = self.inner.observations.borrow();
+        observations.get(cluster).filter(|observation| observation.failure.is_none())?.seen.clone()
     }
 
     fn watch(&self, name: &ClusterName, bootstrap: &[String]) -> Watched {

@@ -119,6 +119,11 @@ pub fn plan(
     steps
 }
 
+/// Whether a step writes down for the first time that a topic lives off the home cluster.
+fn is_first_claim(home: &ClusterName, ledger: &Merged, topic: &TopicName, step: &Step) -> bool {
+    matches!(step, Step::Record(entry) if entry.cluster != *home) && !ledger.catalogue.contains_key(topic)
+}
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
@@ -135,9 +140,20 @@ pub async fn reconcile(ctx: &Context, missing: &mut Missing) -> bool {
     let compiled = ctx.publisher.compiled().borrow().clone();
     let Some(compiled) = compiled else { return false };
     let observations = Arc::clone(&ctx.observer.observations().borrow());
-    let steps = plan(&ctx.home, &compiled, &ctx.ledger.merged(), &observations, missing);
+    let ledger = ctx.ledger.merged();
+    let steps = plan(&ctx.home, &compiled, &ledger, &observations, missing);
+    // Looks at clusters are seconds apart: a name that was made on the home cluster first and elsewhere right after it may
+    // have been seen elsewhere only. What is written down stays, so the home cluster is looked at afresh before.
+    let first = |topic: &TopicName, step: &Step| is_first_claim(&ctx.home, &ledger, topic, step);
+    let at_home =
+        if steps.iter().any(|(topic, step)| first(topic, step)) { ctx.observer.refresh(&ctx.home).await } else { None };
     let mut done = false;
     for (topic, step) in steps {
+        let free = || at_home.as_ref().is_some_and(|seen| seen.view.topic(topic.as_str()).is_none());
+        if first(&topic, &step) && !free() {
+            tracing::debug!(%topic, "not recorded: the home cluster has it too, or does not answer");
+            continue;
+        }
         match apply(ctx, &topic, step.clone()).await {
             Ok(changed) => done |= changed,
             Err(error) => {

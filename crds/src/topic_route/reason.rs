@@ -57,6 +57,8 @@ pub enum TopicRouteReason {
     OtherMeshLedger,
     /// The topic was moved so often that a generation would be used twice.
     GenerationReused,
+    /// The topic's history does not fit one record of the ledger.
+    TooManyPartitions,
     /// The topic changed under the move.
     TopicChanged,
     /// The log end did not come to rest.
@@ -107,6 +109,7 @@ impl TopicRouteReason {
             Self::NotKRaft => "NotKRaft",
             Self::OtherMeshLedger => "OtherMeshLedger",
             Self::GenerationReused => "GenerationReused",
+            Self::TooManyPartitions => "TooManyPartitions",
             Self::TopicChanged => "TopicChanged",
             Self::LogEndNotReached => "LogEndNotReached",
             Self::PauseBudgetExceeded => "PauseBudgetExceeded",
@@ -138,6 +141,7 @@ impl TopicRouteReason {
                 | Self::NotKRaft
                 | Self::OtherMeshLedger
                 | Self::GenerationReused
+                | Self::TooManyPartitions
                 | Self::RejectedByProxy
         )
     }

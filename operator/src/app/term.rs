@@ -54,6 +54,8 @@ pub(super) struct Term {
     /// Ends the task that looks after placeholders.
     placeholders: CancellationToken,
     started: bool,
+    /// Moves that may be under way at the same time, as last given out.
+    turns: usize,
     /// When the writer's epoch is renewed next.
     renew_at: Instant,
     /// What the topics' tasks have been woken for last.
@@ -100,6 +102,7 @@ impl Term {
             ledger_troubles: BTreeMap::new(),
             placeholders: CancellationToken::new(),
             started: false,
+            turns,
             renew_at: Instant::now() + RENEW,
             seen_reports: Vec::new(),
             told: BTreeMap::new(),
@@ -172,6 +175,7 @@ impl Term {
             }
         }
         self.context.observer.set(&watched);
+        self.set_turns(usize::from(resources.settings.max_concurrent_moves.max(1)));
         for cluster in self.context.ledger.open_clusters() {
             if !membership.members.iter().any(|member| member.name == cluster) {
                 self.context.ledger.close(&cluster);
@@ -190,6 +194,14 @@ impl Term {
         self.let_go(resources);
         self.renew().await?;
         result
+    }
+
+    /// Fewer turns than before become so as moves under way end.
+    fn set_turns(&mut self, wanted: usize) {
+        let turns = &self.context.turns;
+        turns.add_permits(wanted.saturating_sub(self.turns));
+        self.turns = self.turns.max(wanted);
+        self.turns = self.turns.saturating_sub(turns.forget_permits(self.turns.saturating_sub(wanted)));
     }
 
     /// One ledger that is away must not let the others' brokers forget who writes.

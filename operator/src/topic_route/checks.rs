@@ -5,6 +5,7 @@ use sluice_mesh::name::ClusterName;
 use sluice_net::admin::configs::{ConfigValue, MAX_MESSAGE_BYTES};
 use sluice_net::admin::topics::TopicView;
 use sluice_net::admin::transactions::OpenTransaction;
+use sluice_net::log;
 use uuid::Uuid;
 
 use super::cut;
@@ -13,6 +14,11 @@ use super::situation::Checked;
 
 /// The largest seal: a batch header alone has 61 bytes.
 pub const MAX_SEAL: u64 = 60;
+
+/// A segment as JSON, with every field as long as it can get.
+const SEGMENT_BYTES: usize = 400;
+/// Segments that a record of the ledger holds, beside 64 KiB for all else.
+const MOST_SEGMENTS: usize = (log::MAX_MESSAGE_BYTES - (64 << 10)) / SEGMENT_BYTES;
 
 /// Rights as bits of an `authorized operations` field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +133,7 @@ pub fn check(facts: &Facts) -> Result<Checked, Problem> {
     if cut::generation(&facts.chains) == u8::MAX {
         return Err(cut::generations_used_up());
     }
+    fits_the_ledger(facts, source)?;
     if config(&from.configs, "cleanup.policy").is_some_and(|(policy, _)| policy.contains("compact")) {
         let message = format!(
             "topic {topic} is compacted: a tombstone that the new cluster has cleaned away would bring an old key back; \
@@ -215,6 +222,23 @@ fn same_log(facts: &Facts, source: &TopicView) -> Result<(), Problem> {
             facts.chains.len()
         );
         return Err(Problem::new(Reason::TopicChanged, message));
+    }
+    Ok(())
+}
+
+/// The cut is one record, so that it is there whole or not at all; its size shows before anything is held for it.
+fn fits_the_ledger(facts: &Facts, source: &TopicView) -> Result<(), Problem> {
+    let kept: usize = facts.chains.iter().flat_map(Chain::segments).count();
+    let partitions = source.partitions.len();
+    // A partition that never moved gets its first segment and its second.
+    let added = if facts.chains.is_empty() { partitions.saturating_mul(2) } else { partitions };
+    let segments = kept.saturating_add(added);
+    if segments > MOST_SEGMENTS {
+        let message = format!(
+            "topic {} would have {segments} segments in {partitions} partitions after this move, and a ledger record holds              {MOST_SEGMENTS}; leave it where it is, or move it before it gets so many partitions",
+            facts.topic
+        );
+        return Err(Problem::new(Reason::TooManyPartitions, message));
     }
     Ok(())
 }

@@ -14,6 +14,9 @@ pub use writer::LedgerWriter;
 
 /// The log's one partition.
 const PARTITION: i32 = 0;
+
+/// The ledger topic's `max.message.bytes`: a cut is one record, whatever the number of its topic's partitions.
+pub const MAX_MESSAGE_BYTES: usize = 8 << 20;
 /// Pauses between tries.
 const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);

@@ -145,6 +145,7 @@ fn each_check_has_its_reason() {
         (Reason::TopicChanged, |f| {
             f.chains = vec![Chain::single(f.from.cluster.clone(), Uuid::from_u128(1)); 2];
         }),
+        (Reason::TooManyPartitions, |f| f.from.topic = Some(view(1, 11_000, &[1]))),
         (Reason::GenerationReused, |f| {
             f.chains = vec![Chain::single(f.from.cluster.clone(), Uuid::from_u128(1)); 3];
             f.chains[0].0[0].generation = 255;
@@ -174,4 +175,19 @@ fn rights_that_a_broker_does_not_tell_are_not_missing() {
     facts.from.topic_rights = Rights::UNKNOWN;
     facts.from.cluster_rights = Rights::UNKNOWN;
     assert!(check(&facts).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn no_segment_is_longer_than_what_is_reckoned() {
+    let segment = sluice_mesh::chain::Segment {
+        cluster: ClusterName::new(&"c".repeat(63)).unwrap(),
+        topic_id: Uuid::max(),
+        start: i64::MIN,
+        physical_start: i64::MIN,
+        physical_end: Some(i64::MIN),
+        epoch_shift: i32::MIN,
+        generation: 255,
+    };
+    let bytes = serde_json::to_vec(&segment).unwrap().len();
+    assert!(bytes < SEGMENT_BYTES, "{bytes}");
 }

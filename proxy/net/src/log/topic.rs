@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LedgerLog, LedgerTopic, LogError};
+use super::{LedgerLog, LedgerTopic, LogError, MAX_MESSAGE_BYTES};
 use crate::admin::configs::{self, ConfigChange, ConfigValue};
 use crate::admin::topics::{self, NewTopic, TopicView};
 use crate::client::{CallError, Target};
@@ -18,7 +18,7 @@ fn settings(replicas: usize) -> Vec<(String, String)> {
     [
         ("cleanup.policy", "compact".to_owned()),
         ("compression.type", "producer".to_owned()),
-        ("max.message.bytes", "1048588".to_owned()),
+        ("max.message.bytes", MAX_MESSAGE_BYTES.to_string()),
         (MIN_INSYNC, replicas.clamp(1, 2).to_string()),
         ("unclean.leader.election.enable", "false".to_owned()),
     ]
