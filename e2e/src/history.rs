@@ -13,6 +13,7 @@ mod log;
 mod order;
 mod producer;
 mod recorder;
+mod sight;
 mod verdict;
 mod watermark;
 
@@ -35,6 +36,7 @@ pub fn check(events: &[Event], settings: &Settings) -> Verdict {
     log::check(&index, &mut verdict);
     order::check(&index, &mut verdict);
     watermark::check(&index, &mut verdict);
+    sight::check(&index, &mut verdict);
     cut::check(&index, &mut verdict);
     group::check(&index, &mut verdict);
     producer::check(&index, &mut verdict);

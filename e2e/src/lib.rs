@@ -7,6 +7,7 @@
 pub mod history;
 pub mod kafka;
 pub mod load;
+pub mod measure;
 pub mod mesh;
 pub mod process;
 pub mod stage;
@@ -30,10 +31,16 @@ pub fn target_folder() -> Result<PathBuf> {
 
 /// Writes a file by rename, under a name that readers skip until it is complete.
 pub fn write_by_rename(file: &Path, text: &str) -> Result<()> {
+    let beside = write_beside(file, text)?;
+    std::fs::rename(&beside, file).with_context(|| format!("write {}", file.display()))
+}
+
+/// Writes what is to become `file`, under a name beside it that readers skip.
+pub fn write_beside(file: &Path, text: &str) -> Result<PathBuf> {
     let folder = file.parent().context("a file has a folder")?;
     let name = file.file_name().context("a file has a name")?.to_string_lossy();
     std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let beside = folder.join(format!(".{name}.{}", std::process::id()));
     std::fs::write(&beside, text).with_context(|| format!("write {}", beside.display()))?;
-    std::fs::rename(&beside, file).with_context(|| format!("write {}", file.display()))
+    Ok(beside)
 }

@@ -1,19 +1,21 @@
 //! Sluice in directory mode: one operator, one proxy per broker node, resources by rename, status and reports by reading.
 
+mod directory;
+mod hot_load;
+mod wait;
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::de::DeserializeOwned;
-use sluice_crds::topic_route::Phase;
-use sluice_crds::{KafkaClusterStatus, TopicRouteStatus, condition};
-use sluice_mesh::document::Document;
-use sluice_mesh::report::Report;
+use anyhow::{Context, Result, bail};
 
 use crate::process::{Lifetime, Process, Spawn};
+pub use directory::{cluster_yaml, route_yaml};
+pub use hot_load::{DirectorySight, HotLoad, Sight, hot_load};
+pub use wait::summary;
 
 /// A node: a loopback address with a broker and a proxy on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,83 +159,6 @@ impl Mesh {
         self.proxies.get_mut(name).with_context(|| format!("the proxy {name} does not run"))
     }
 
-    /// The folder for resources.
-    pub fn resources(&self) -> PathBuf {
-        self.spec.directory.join("resources")
-    }
-
-    /// Writes a file of resources.
-    pub fn apply(&self, file: &str, yaml: &str) -> Result<()> {
-        crate::write_by_rename(&self.resources().join(file), yaml)
-    }
-
-    /// Removes a file of resources: deletes what is in it.
-    pub fn delete(&self, file: &str) -> Result<()> {
-        let path = self.resources().join(file);
-        std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
-    }
-
-    /// Applies a KafkaCluster.
-    pub fn apply_cluster(&self, name: &str, bootstrap: &str, home: bool) -> Result<()> {
-        let servers = bootstrap.split(',').map(|server| format!("{server:?}")).collect::<Vec<_>>().join(", ");
-        let home = if home { "  home: true\n" } else { "" };
-        self.apply(
-            &format!("kafkacluster-{name}.yaml"),
-            &format!(
-                "apiVersion: sluice.dev/v1alpha1\nkind: KafkaCluster\nmetadata:\n  name: {name}\nspec:\n  \
-                 bootstrapServers: [{servers}]\n{home}"
-            ),
-        )
-    }
-
-    /// Applies a TopicRoute with the topic's name.
-    pub fn apply_route(&self, topic: &str, cluster: &str) -> Result<()> {
-        self.apply(&format!("topicroute-{topic}.yaml"), &route_yaml(topic, topic, cluster))
-    }
-
-    /// The status of a KafkaCluster, once there is one.
-    pub fn cluster_status(&self, name: &str) -> Result<Option<KafkaClusterStatus>> {
-        self.status("kafkacluster", name)
-    }
-
-    /// The status of a TopicRoute, once there is one.
-    pub fn route_status(&self, name: &str) -> Result<Option<TopicRouteStatus>> {
-        self.status("topicroute", name)
-    }
-
-    fn status<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>> {
-        let file = self.spec.directory.join("status").join(kind).join(format!("{name}.yaml"));
-        let Some(text) = read_if_there(&file)? else { return Ok(None) };
-        let mut value: serde_yaml::Value =
-            serde_yaml::from_str(&text).with_context(|| format!("read {}", file.display()))?;
-        if let Some(status) = value.get_mut("status") {
-            value = std::mem::take(status);
-        }
-        if value.is_null() {
-            return Ok(None);
-        }
-        Ok(Some(serde_yaml::from_value(value).with_context(|| format!("read the status in {}", file.display()))?))
-    }
-
-    /// The mesh document, once there is one.
-    pub fn document(&self) -> Result<Option<Document>> {
-        let file = self.spec.directory.join("document.json");
-        let Some(text) = read_if_there(&file)? else { return Ok(None) };
-        Ok(Some(serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))?))
-    }
-
-    /// The reports of all proxies that have written one.
-    pub fn reports(&self) -> Result<Vec<Report>> {
-        let mut reports = Vec::new();
-        for node in &self.spec.nodes {
-            let file = self.spec.directory.join("reports").join(format!("{}.json", node.name));
-            if let Some(text) = read_if_there(&file)? {
-                reports.push(serde_json::from_str(&text).with_context(|| format!("read {}", file.display()))?);
-            }
-        }
-        Ok(reports)
-    }
-
     /// The answer, headers and all, of a proxy's admin endpoint.
     pub fn get_from_proxy(&self, name: &str, path: &str) -> Result<String> {
         get(&format!("{}:{}", self.node(name)?.host, self.spec.proxy_admin), path)
@@ -254,81 +179,6 @@ impl Mesh {
         Ok(())
     }
 
-    /// Waits until these clusters are Ready and every running proxy has applied the document.
-    pub fn wait_ready(&mut self, clusters: &[&str], within: Duration) -> Result<()> {
-        let end = Instant::now() + within;
-        loop {
-            self.check_alive()?;
-            let mut waiting = Vec::new();
-            for name in clusters {
-                let conditions = self.cluster_status(name)?.map(|status| status.conditions).unwrap_or_default();
-                if !condition::is_true(&conditions, condition::ConditionType::Ready) {
-                    let message = condition::find(&conditions, condition::ConditionType::Ready)
-                        .map_or_else(|| "no Ready condition yet".to_owned(), |ready| ready.message.clone());
-                    waiting.push(format!("KafkaCluster {name}: {message}"));
-                }
-            }
-            let revision = self.document()?.map_or(0, |document| document.revision);
-            for node in self.proxies.keys() {
-                let applied = self.reports()?.iter().find(|r| r.proxy.as_str() == node).map_or(0, |r| r.revision);
-                if revision == 0 || applied < revision {
-                    waiting.push(format!("proxy {node}: has applied revision {applied} of {revision}"));
-                } else if self.get_from_proxy(node, "/ready").is_ok_and(|answer| !answer.starts_with("HTTP/1.1 200")) {
-                    waiting.push(format!("proxy {node}: is not ready"));
-                }
-            }
-            if waiting.is_empty() {
-                return Ok(());
-            }
-            ensure!(Instant::now() < end, "the mesh is not ready after {within:?}: {}", waiting.join("; "));
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Follows a route until `done`; `seen` gets each status that differs from the last.
-    pub fn follow_route(
-        &mut self,
-        name: &str,
-        within: Duration,
-        mut seen: impl FnMut(&TopicRouteStatus),
-        done: impl Fn(&TopicRouteStatus) -> bool,
-    ) -> Result<TopicRouteStatus> {
-        let end = Instant::now() + within;
-        let mut last: Option<TopicRouteStatus> = None;
-        loop {
-            let status = self.route_status(name)?;
-            if let Some(status) = status
-                && last.as_ref() != Some(&status)
-            {
-                seen(&status);
-                if done(&status) {
-                    return Ok(status);
-                }
-                last = Some(status);
-            }
-            if Instant::now() > end {
-                let last = last.map_or_else(|| "none was written".to_owned(), |status| summary(&status));
-                bail!("TopicRoute {name} is not there after {within:?}; its status: {last}");
-            }
-            std::thread::sleep(Duration::from_millis(3));
-        }
-    }
-
-    /// Waits until a route's move to `cluster` is Completed.
-    pub fn wait_moved(
-        &mut self,
-        name: &str,
-        cluster: &str,
-        within: Duration,
-        seen: impl FnMut(&TopicRouteStatus),
-    ) -> Result<TopicRouteStatus> {
-        self.follow_route(name, within, seen, |status| {
-            status.phase == Some(Phase::Completed)
-                && status.to.as_deref() == Some(cluster)
-                && condition::is_true(&status.conditions, condition::ConditionType::Ready)
-        })
-    }
-
     /// Ends everything.
     pub fn end(&mut self) {
         self.kill_operator();
@@ -339,27 +189,6 @@ impl Mesh {
     }
 }
 
-/// The text of a TopicRoute.
-pub fn route_yaml(name: &str, topic: &str, cluster: &str) -> String {
-    format!(
-        "apiVersion: sluice.dev/v1alpha1\nkind: TopicRoute\nmetadata:\n  name: {name}\nspec:\n  topic: {topic}\n  \
-         clusterRef:\n    name: {cluster}\n"
-    )
-}
-
-/// A status in one line.
-pub fn summary(status: &TopicRouteStatus) -> String {
-    let phase = status.phase.map_or("no phase", Phase::as_str);
-    let conditions: Vec<String> = status
-        .conditions
-        .iter()
-        .map(|condition| {
-            format!("{}={} ({}: {})", condition.type_, condition.status, condition.reason, condition.message)
-        })
-        .collect();
-    format!("{phase}; {}", conditions.join("; "))
-}
-
 fn get(address: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -367,14 +196,6 @@ fn get(address: &str, path: &str) -> Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).with_context(|| format!("GET {path} from {address}"))?;
     Ok(answer)
-}
-
-fn read_if_there(file: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
-    }
 }
 
 /// One of our binaries: in `SLUICE_BIN`, else beside the running program (or above it, for tests).
@@ -393,6 +214,8 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use sluice_crds::topic_route::Phase;
+
     use super::*;
 
     fn mesh(directory: &Path) -> Mesh {

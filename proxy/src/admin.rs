@@ -1,5 +1,6 @@
 //! The admin endpoints, on a port and a runtime of their own: a scrape never hurts traffic.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,34 +12,48 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
 use sluice_mesh::model::World;
+use sluice_mesh::name::ClusterName;
 use sluice_mesh::view::ClusterView;
 
+use crate::cluster_view::{AWAITED, Clusters};
 use crate::world::Worlds;
 
 /// What the endpoints look at.
 pub(crate) struct Admin {
     pub(crate) registry: Registry,
     pub(crate) worlds: Arc<Worlds>,
+    pub(crate) clusters: Arc<Clusters>,
     /// One per data thread.
     pub(crate) bound: Vec<Arc<AtomicBool>>,
     pub(crate) stopping: Arc<AtomicBool>,
+    /// Every cluster was waited for once. One that joins a living mesh later must not take all proxies out of service at
+    /// the same moment.
+    pub(crate) waited: AtomicBool,
 }
 
 impl Admin {
-    /// What the proxy waits for; empty when it is ready.
-    fn waits_for(&self) -> Vec<&'static str> {
+    fn readiness(&self) -> Readiness {
         let world = self.worlds.current();
-        let listed = world.as_ref().is_some_and(|world| world.view(world.model.home).is_some());
         let bound = self.bound.iter().all(|bound| bound.load(Ordering::Acquire));
-        [
+        let reasons = [
             (self.stopping.load(Ordering::Acquire), "it is stopping"),
             (world.is_none(), "no mesh document has been applied yet"),
             (!bound, "not all ports are bound"),
-            (!listed, "the home cluster has not been listed yet"),
-        ]
-        .into_iter()
-        .filter_map(|(waits, why)| waits.then_some(why))
-        .collect()
+        ];
+        let mut waits_for: Vec<String> =
+            reasons.into_iter().filter(|(waits, _)| *waits).map(|(_, why)| why.to_owned()).collect();
+        let unlisted = world.as_ref().map_or_else(Vec::new, |world| self.clusters.unlisted(world));
+        let waited = self.waited.load(Ordering::Acquire);
+        let (awaited, given_up): (Vec<_>, Vec<_>) =
+            unlisted.into_iter().partition(|cluster| !waited && cluster.is_awaited());
+        if world.is_some() && awaited.is_empty() {
+            self.waited.store(true, Ordering::Release);
+        }
+        waits_for.extend(awaited.into_iter().map(|cluster| {
+            let (name, tried, awaited) = (cluster.name, cluster.tried.as_secs_f32(), AWAITED.as_secs());
+            format!("cluster {name} has not been listed yet (tried for {tried:.1} s, waited for {awaited} s)")
+        }));
+        Readiness { waits_for, without: given_up.into_iter().map(|cluster| cluster.name).collect() }
     }
 
     pub(crate) fn router(self) -> Router {
@@ -52,6 +67,15 @@ impl Admin {
     }
 }
 
+/// Whether clients are well served here.
+#[derive(Debug, PartialEq, Eq)]
+struct Readiness {
+    /// What the proxy waits for; empty when it is ready.
+    waits_for: Vec<String>,
+    /// Clusters that it has never seen and does not wait for any longer.
+    without: Vec<ClusterName>,
+}
+
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -60,12 +84,16 @@ fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Body>) 
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response<Body> {
-    let waits_for = admin.waits_for();
-    if waits_for.is_empty() {
-        reply(StatusCode::OK, "text/plain", "ready\n")
-    } else {
-        reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("not ready: {}\n", waits_for.join("; ")))
+    let Readiness { waits_for, without } = admin.readiness();
+    if !waits_for.is_empty() {
+        let body = format!("not ready: {}\n", waits_for.join("; "));
+        return reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", body);
     }
+    let mut body = String::from("ready\n");
+    for cluster in without {
+        let _ = writeln!(body, "cluster {cluster} could not be listed since the start: its brokers do not answer");
+    }
+    reply(StatusCode::OK, "text/plain", body)
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response<Body> {
@@ -115,3 +143,6 @@ fn cluster(view: &ClusterView) -> Value {
         "topics": Value::Object(topics.collect()),
     })
 }
+
+#[cfg(test)]
+mod tests;

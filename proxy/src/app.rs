@@ -76,7 +76,7 @@ impl App {
         let (asks, asker) = asker::channel(Arc::clone(&worlds), Arc::clone(&clusters), Arc::clone(&metrics));
         let applier = Arc::new(Applier {
             worlds: Arc::clone(&worlds),
-            clusters,
+            clusters: Arc::clone(&clusters),
             metrics: Arc::clone(&metrics),
             mesh: settings.mesh.clone(),
             rejected: std::sync::Mutex::default(),
@@ -116,7 +116,14 @@ impl App {
             };
             threads.push(thread.start()?);
         }
-        let endpoints = Admin { registry: metrics.registry(), worlds, bound, stopping: Arc::clone(&stopping) };
+        let endpoints = Admin {
+            registry: metrics.registry(),
+            worlds,
+            clusters,
+            bound,
+            stopping: Arc::clone(&stopping),
+            waited: AtomicBool::new(false),
+        };
         control
             .spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener)?, endpoints.router()).await });
         control.spawn(asker.run());

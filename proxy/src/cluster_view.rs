@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kafka_protocol::messages::MetadataResponse;
 use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
-use sluice_mesh::model::Model;
+use sluice_mesh::model::{Model, World};
 use sluice_mesh::name::ClusterName;
 use sluice_mesh::view::{BrokerView, ClusterView, PartitionView, TopicView};
 use sluice_net::{Client, ClientOptions, Target};
@@ -28,6 +28,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// Who asks for a listing waits this long for a cluster that answered last time, and this long for one that did not:
 /// a dead cluster must not slow those who ask for all.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(100));
+/// A cluster that could not be listed even once is waited for so long before the proxy says that it is ready: one dead
+/// cluster must not keep all the others out of service.
+pub(crate) const AWAITED: Duration = Duration::from_secs(5);
 /// A broker has to say what it offers within this time; until it does, its last word counts.
 const VERSIONS_WITHIN: Duration = Duration::from_millis(500);
 
@@ -42,6 +45,8 @@ pub(crate) struct Clusters {
 
 struct Entry {
     bootstrap: Vec<String>,
+    /// When it was tried to be listed for the first time.
+    since: Instant,
     client: Client,
     demand: Arc<Demand>,
     task: JoinHandle<()>,
@@ -50,6 +55,21 @@ struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// A cluster that has not been listed since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unlisted {
+    pub(crate) name: ClusterName,
+    /// For how long it has been tried.
+    pub(crate) tried: Duration,
+}
+
+impl Unlisted {
+    /// It may be listed any moment.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.tried < AWAITED
     }
 }
 
@@ -129,9 +149,23 @@ impl Clusters {
             let task = tokio::spawn(lister.run());
             entries.insert(
                 cluster.name.clone(),
-                Entry { bootstrap: cluster.bootstrap_servers.clone(), client, demand, task },
+                Entry { bootstrap: cluster.bootstrap_servers.clone(), since: Instant::now(), client, demand, task },
             );
         }
+    }
+
+    /// The clusters of the document that have not been listed since the start. Until they are, clients get errors for
+    /// topics that may well be there.
+    pub(crate) fn unlisted(&self, world: &World) -> Vec<Unlisted> {
+        let entries = self.entries();
+        let unlisted = world.model.clusters.iter().filter(|cluster| !world.views.clusters.contains_key(&cluster.name));
+        unlisted
+            .map(|cluster| Unlisted {
+                name: cluster.name.clone(),
+                // A document that has just been applied is followed a moment later.
+                tried: entries.get(&cluster.name).map_or(Duration::ZERO, |entry| entry.since.elapsed()),
+            })
+            .collect()
     }
 
     /// Lists a cluster anew, soon.

@@ -171,7 +171,8 @@ impl Connection {
         let mut buffers = self.thread.scratch.take();
         let result = self.take_turns(cx, &world, &mut buffers);
         self.thread.scratch.put(buffers);
-        self.handle.held.set(self.request_wait.until().or(self.answer_wait.until()).is_some());
+        let held = self.request_wait.until().or(self.answer_wait.until()).is_some();
+        self.handle.held.set(held || self.session.minds_world());
         self.handle.quiet.set(self.session.is_quiet());
         if let Some(cluster) = self.session.take_stale_view() {
             self.thread.asks.stale(cluster);

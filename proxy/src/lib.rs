@@ -11,6 +11,7 @@ mod clock;
 mod cluster_view;
 mod connection;
 mod data_thread;
+pub mod descriptors;
 mod document;
 mod drain;
 mod end;

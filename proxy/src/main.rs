@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use sluice_proxy::App;
 use sluice_proxy::args::Args;
+use sluice_proxy::{App, descriptors};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -24,10 +24,10 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let app = args
-        .settings()
-        .map_err(|error| error.to_string())
-        .and_then(|settings| App::start(&settings).map_err(|error| error.to_string()));
+    let app = args.settings().map_err(|error| error.to_string()).and_then(|settings| {
+        descriptors::raise(settings.max_connections);
+        App::start(&settings).map_err(|error| error.to_string())
+    });
     match app {
         Ok(app) => serve(app),
         Err(error) => {

@@ -6,5 +6,6 @@ mod bad_bytes;
 mod document;
 mod drain;
 mod harness;
+mod long_poll;
 mod relay;
 mod traffic;

@@ -16,7 +16,7 @@ use sluice_testkit::sample::{self, EAST, PLAIN, STITCHED, WEST, WorldBuilder};
 use crate::harness::{BASE, Proxy, batch, own_address, produce, standard, until_produced};
 
 /// A proxy before two clusters of one broker each: `STITCHED` was on east up to offset 900 and is on west since.
-async fn stitched(east: impl Fn(&Seen) -> Action + Send + Sync + 'static) -> Proxy {
+pub(crate) async fn stitched(east: impl Fn(&Seen) -> Action + Send + Sync + 'static) -> Proxy {
     let address = own_address();
     let at = |port| SocketAddr::new(address, port);
     let (east_at, west_at) = (at(19_092), at(19_093));

@@ -63,10 +63,25 @@ pub enum Mark {
     High,
     /// Last stable offset.
     Stable,
+    /// `ListOffsets` earliest.
+    Earliest,
     /// `ListOffsets` latest.
     Latest,
-    /// Current leader epoch.
+    /// `ListOffsets` by one and the same timestamp; -1 before there is a record that new.
+    ByTime,
+    /// `ListOffsets` of the record with the highest timestamp.
+    MaxTimestamp,
+    /// Current leader epoch in Metadata.
     Epoch,
+    /// Leader epoch in the answer to `ListOffsets` latest.
+    LatestEpoch,
+}
+
+impl Mark {
+    /// A leader epoch; everything else is an offset.
+    pub fn is_epoch(self) -> bool {
+        matches!(self, Self::Epoch | Self::LatestEpoch)
+    }
 }
 
 /// One event: who, when, what.
@@ -183,6 +198,17 @@ pub enum What {
         mark: Mark,
         /// Its value.
         value: i64,
+    },
+    /// A watcher asked for a figure and was not told.
+    Unanswered {
+        /// Topic.
+        topic: Name,
+        /// Partition.
+        partition: i32,
+        /// Which figure.
+        mark: Mark,
+        /// Why not.
+        error: String,
     },
     /// A reader asked the end offset of an epoch that it has read (`OffsetForLeaderEpoch`).
     EpochEnd {

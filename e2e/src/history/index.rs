@@ -88,12 +88,15 @@ pub(super) struct Index<'a> {
     pub(super) partitions: BTreeMap<Key<'a>, Partition<'a>>,
     /// How the send of each (topic, value) ended, whatever its partition: a failed one may never have had one.
     pub(super) outcomes: HashMap<(&'a str, &'a str), Outcome>,
+    /// Topics of which a reader from the beginning caught up with some partition: with the others it should have, too.
+    pub(super) read_to_the_end: HashSet<&'a str>,
 }
 
 impl<'a> Index<'a> {
     pub(super) fn new(events: &'a [Event], settings: &'a Settings) -> Self {
         let mut partitions: BTreeMap<Key<'a>, Partition<'a>> = BTreeMap::new();
         let mut outcomes = HashMap::new();
+        let mut read_to_the_end = HashSet::new();
         for (place, event) in events.iter().enumerate() {
             match &event.what {
                 What::Send { topic, partition, value, offset, outcome, .. } => {
@@ -130,11 +133,12 @@ impl<'a> Index<'a> {
                 What::CaughtUp { topic, partition, end } => {
                     let entry = partitions.entry(Key { topic: topic.as_str(), partition: *partition }).or_default();
                     entry.caught_up = entry.caught_up.max(Some(*end));
+                    read_to_the_end.insert(topic.as_str());
                 }
                 _ => {}
             }
         }
-        Self { events, settings, partitions, outcomes }
+        Self { events, settings, partitions, outcomes, read_to_the_end }
     }
 
     /// Whether the producer of this value promises order and uniqueness.

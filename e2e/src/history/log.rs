@@ -10,7 +10,7 @@ pub(super) fn check(index: &Index<'_>, verdict: &mut Verdict) {
     for (key, partition) in &index.partitions {
         offsets(*key, partition, verdict);
         values(index, *key, partition, verdict);
-        acknowledged(*key, partition, verdict);
+        acknowledged(index, *key, partition, verdict);
         invented(index, *key, partition, verdict);
         if !index.settings.holes_allowed {
             holes(*key, partition, verdict);
@@ -59,7 +59,7 @@ fn across_partitions(index: &Index<'_>, verdict: &mut Verdict) {
     }
 }
 
-fn acknowledged(key: Key<'_>, partition: &Partition<'_>, verdict: &mut Verdict) {
+fn acknowledged(index: &Index<'_>, key: Key<'_>, partition: &Partition<'_>, verdict: &mut Verdict) {
     for send in &partition.sends {
         if send.outcome != Outcome::Ok || partition.values_read.contains(send.value) {
             continue;
@@ -73,10 +73,10 @@ fn acknowledged(key: Key<'_>, partition: &Partition<'_>, verdict: &mut Verdict) 
                     send.value, send.offset, partition.highest_read
                 )
             });
-        } else if partition.caught_up.is_some() {
+        } else if index.read_to_the_end.contains(key.topic) {
             verdict.add(Anomaly::Unseen, key, || {
                 format!(
-                    "{} was acknowledged at {:?}; a reader from the beginning ended at {:?} without it",
+                    "{} was acknowledged at {:?}; readers from the beginning ended without it, at {:?}",
                     send.value, send.offset, partition.caught_up
                 )
             });

@@ -139,8 +139,12 @@ fn tell_chain(world: &mut World, partition: usize, cuts: &[(usize, i64, i64)], p
         (Mark::LogStart, vec![0, 0, 0]),
         (Mark::High, vec![0, end / 2, end]),
         (Mark::Stable, vec![0, end / 2, end]),
+        (Mark::Earliest, vec![0, 0]),
         (Mark::Latest, vec![end, end]),
+        (Mark::ByTime, vec![-1, end / 3, end / 3]),
+        (Mark::MaxTimestamp, vec![0, end / 2, end - 1]),
         (Mark::Epoch, vec![0, 1024 * (i64::try_from(cuts.len()).unwrap() - 1)]),
+        (Mark::LatestEpoch, vec![0, 1024 * (i64::try_from(cuts.len()).unwrap() - 1)]),
     ] {
         for value in values {
             world.push("watcher", What::Observe { topic: TOPIC.into(), partition, mark, value });

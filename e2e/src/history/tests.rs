@@ -5,7 +5,7 @@ mod plant;
 use proptest::prelude::*;
 
 use self::plant::{PLANTS, append, duplicate, swap};
-use super::event::{Outcome, What};
+use super::event::{Event, Mark, Outcome, What};
 use super::sample::{GROUP, Plan, TOPIC, good};
 use super::verdict::{Anomaly, Settings};
 use super::{check, gaps};
@@ -40,8 +40,9 @@ fn every_planted_error_is_found() {
 #[test]
 fn every_anomaly_has_a_planted_error() {
     for anomaly in Anomaly::ALL {
-        // Waiting too long is planted in its own test: it needs a limit.
-        assert!(anomaly == Anomaly::Stuck || PLANTS.iter().any(|(_, planted, _)| *planted == anomaly), "{anomaly:?}");
+        // Waiting too long is planted in tests of its own: it needs a limit.
+        let waits = matches!(anomaly, Anomaly::Stuck | Anomaly::Unwatched);
+        assert!(waits || PLANTS.iter().any(|(_, planted, _)| *planted == anomaly), "{anomaly:?}");
     }
 }
 
@@ -77,6 +78,49 @@ fn a_stuck_producer_and_a_stuck_group_are_found() {
         lagging.last_mut().unwrap().t_complete += after;
     }
     assert!(check(&lagging, &settings).cases[&Anomaly::Stuck].iter().any(|case| case.at == GROUP));
+}
+
+/// A history with a watcher that asks every 200 ms for 20 s, and is answered when `is_answered` says so.
+fn watched(is_answered: impl Fn(u64) -> bool) -> Vec<Event> {
+    let mut events = good(&Plan::default());
+    for moment in (0..20_000).step_by(200) {
+        let (topic, partition, mark) = (TOPIC.into(), 1, Mark::High);
+        let what = if is_answered(moment) {
+            What::Observe { topic, partition, mark, value: 7 }
+        } else {
+            What::Unanswered { topic, partition, mark, error: "NOT_LEADER_OR_FOLLOWER".to_owned() }
+        };
+        let (process, t_invoke, t_complete) = ("blinking".into(), Some(moment * 1000), moment * 1000 + 900);
+        events.push(Event { process, t_invoke, t_complete, what });
+    }
+    events
+}
+
+#[test]
+fn a_watcher_that_sees_nothing_for_long_is_found() {
+    let settings = Settings { stuck_after: Some(5_000_000), ..Settings::default() };
+    let blind = |is_answered: fn(u64) -> bool| {
+        let verdict = check(&watched(is_answered), &settings);
+        verdict.count(Anomaly::Unwatched)
+    };
+    assert_eq!(blind(|_| true), 0);
+    assert_eq!(blind(|moment| moment / 1000 % 4 == 0), 0, "each time for less than is allowed");
+    assert_eq!(blind(|moment| !(6_000..12_000).contains(&moment)), 1, "in the middle");
+    assert_eq!(blind(|moment| moment < 14_000), 1, "to the end");
+    assert_eq!(blind(|moment| moment > 6_000), 1, "from the beginning");
+    assert_eq!(blind(|_| false), 1, "always");
+    assert_eq!(blind(|moment| moment < 4_000 || moment == 10_000), 2, "twice");
+}
+
+#[test]
+fn an_answer_that_a_watcher_waits_for_too_long_is_found() {
+    let settings = Settings { stuck_after: Some(5_000_000), ..Settings::default() };
+    let mut events = watched(|_| true);
+    let last = events.last_mut().unwrap();
+    last.t_complete += 6_000_000;
+    let verdict = check(&events, &settings);
+    assert_eq!(verdict.count(Anomaly::Unwatched), 1, "{verdict}");
+    assert!(verdict.cases[&Anomaly::Unwatched][0].text.contains("the answer was late"));
 }
 
 #[test]

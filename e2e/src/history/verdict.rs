@@ -59,11 +59,13 @@ pub enum Anomaly {
     FatalError,
     /// No progress for longer than allowed.
     Stuck,
+    /// A watcher could not see a figure for longer than allowed: nobody knows whether it fell.
+    Unwatched,
 }
 
 impl Anomaly {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InconsistentOffset,
         Self::Duplicate,
         Self::LostWrite,
@@ -86,6 +88,7 @@ impl Anomaly {
         Self::ProducerState,
         Self::FatalError,
         Self::Stuck,
+        Self::Unwatched,
     ];
 }
 
@@ -106,7 +109,8 @@ pub struct Settings {
     pub not_idempotent: BTreeSet<String>,
     /// Offsets without a record are allowed (control records of transactions, compaction).
     pub holes_allowed: bool,
-    /// Longest time without an acknowledgement of any producer, or a record for any group member, microseconds.
+    /// Longest time without an acknowledgement of any producer, a record for any group member, or an answer to any
+    /// watcher, microseconds.
     pub stuck_after: Option<u64>,
     /// Values that nobody recorded sending are allowed (a producer outside the history).
     pub foreign_values: bool,

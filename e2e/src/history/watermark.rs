@@ -26,7 +26,7 @@ fn observed(index: &Index<'_>, verdict: &mut Verdict) {
     }
     let mut acknowledged: HashMap<Key<'_>, Before> = HashMap::new();
     for ((process, key, mark), seen) in series {
-        let anomaly = if mark == Mark::Epoch { Anomaly::EpochRegress } else { Anomaly::WatermarkRegress };
+        let anomaly = if mark.is_epoch() { Anomaly::EpochRegress } else { Anomaly::WatermarkRegress };
         let before = Before::new(seen.iter().map(|(event, value)| (event.t_complete, *value)).collect());
         for (event, value) in &seen {
             let Some(invoke) = event.t_invoke else { continue };

@@ -48,6 +48,11 @@ impl Jars {
         &self.version
     }
 
+    /// The version of Kafka's own Java clients, as their jar names it.
+    pub fn clients_version(&self) -> Option<String> {
+        clients_version(self.names())
+    }
+
     /// 3.9 brings a logger of its own; two on one class path quarrel.
     fn has_own_logger(&self) -> bool {
         self.names().any(|name| name.starts_with("slf4j-reload4j"))
@@ -151,6 +156,14 @@ pub fn java() -> Result<u32> {
     }
 }
 
+/// The 4.3.1 in `kafka-clients-4.3.1.jar`; jars like `kafka-clients-4.3.1-test.jar` are not them.
+fn clients_version(names: impl IntoIterator<Item = String>) -> Option<String> {
+    names.into_iter().find_map(|name| {
+        let version = name.strip_prefix("kafka-clients-")?.strip_suffix(".jar")?;
+        version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.').then(|| version.to_owned())
+    })
+}
+
 /// The 17 in `openjdk version "17.0.15" 2025-04-15`.
 fn major_version(text: &str) -> Option<u32> {
     let digits = text.split('"').nth(1)?;
@@ -167,6 +180,14 @@ mod tests {
         assert_eq!(major_version("openjdk version \"25\" 2025-09-16"), Some(25));
         assert_eq!(major_version("java version \"1.8.0_402\""), Some(1));
         assert_eq!(major_version("no java"), None);
+    }
+
+    #[test]
+    fn the_clients_are_known_by_their_jar() {
+        let names = |names: &[&str]| clients_version(names.iter().map(|name| (*name).to_owned()));
+        let found = names(&["kafka_2.13-4.3.1.jar", "kafka-clients-4.3.1-test.jar", "kafka-clients-4.3.1.jar"]);
+        assert_eq!(found.as_deref(), Some("4.3.1"));
+        assert_eq!(names(&["kafka_2.13-4.3.1.jar"]), None);
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct JavaMemberSpec {
     pub topic: String,
     /// Group.
     pub group: String,
+    /// Client settings.
+    pub settings: Vec<(String, String)>,
     /// Where its settings and log go.
     pub folder: PathBuf,
 }
@@ -99,9 +101,12 @@ pub struct JavaMemberSpec {
 impl JavaMemberSpec {
     /// Starts it; when stopped it leaves the group.
     pub fn start(self, jars: &Jars, recorder: &Arc<Recorder>) -> Result<Worker> {
+        let file = write_settings(&self.folder, &self.name, &self.settings)?;
         let spawn = tool(jars, &self.name, &self.folder, "org.apache.kafka.tools.VerifiableConsumer")?
             .args(["--bootstrap-server", &self.bootstrap, "--topic", &self.topic, "--group-id", &self.group])
-            .args(["--verbose", "--reset-policy", "earliest", "--session-timeout", "10000"]);
+            .args(["--verbose", "--reset-policy", "earliest", "--session-timeout", "10000"])
+            .arg(if jars.version().starts_with("3.") { "--consumer.config" } else { "--command-config" })
+            .arg(file);
         let process = Name::from(self.name.as_str());
         let group = Name::from(self.group.as_str());
         let mut session = 0;

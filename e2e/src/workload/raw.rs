@@ -1,8 +1,9 @@
-//! Reads through `sluice-net`, where nothing is smoothed over: batch headers with offsets and leader epochs, watermarks,
+//! Reads and watches through `sluice-net`, where nothing is smoothed over: batch headers with offsets and leader epochs, watermarks,
 //! `ListOffsets`, `OffsetForLeaderEpoch`. Also reads a cluster's own copy of a topic.
 
+mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,8 +15,10 @@ use sluice_net::admin::records::{self, FetchOptions, Fetched};
 use sluice_net::batch::Batch;
 use sluice_net::{Client, ClientOptions, ErrorCode, Target};
 
-use super::Worker;
 use crate::history::{Mark, Name, Recorder, What};
+
+/// Longest wait of a reader for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// What to read raw.
 #[derive(Debug, Clone)]
@@ -52,7 +55,7 @@ impl RawSpec {
     /// Reads each named partition from this offset on, to its end.
     pub fn catch_up_from(&self, from: &BTreeMap<i32, i64>, recorder: &Recorder) -> Result<u64> {
         runtime()?.block_on(async {
-            let client = self.client();
+            let client = self.client(ANSWER_WITHIN);
             let mut count = 0;
             for (partition, offset) in from {
                 count += self.read_partition(&client, *partition, Some(*offset), recorder).await?;
@@ -61,27 +64,10 @@ impl RawSpec {
         })
     }
 
-    /// Watches watermarks, epochs and `ListOffsets` until it is stopped.
-    pub fn watch(self, period: Duration, recorder: &Arc<Recorder>) -> Worker {
-        let recorder = Arc::clone(recorder);
-        let name = self.name.clone();
-        Worker::start(&name, move |stop| {
-            runtime()?.block_on(async {
-                let client = self.client();
-                let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
-                while !stop.is_set() {
-                    self.look(&client, &mut ends, &recorder).await;
-                    tokio::time::sleep(period).await;
-                }
-                Ok(())
-            })
-        })
-    }
-
     /// Records what the cluster named `cluster` itself stores of the topic (whose `bootstrap` is its own).
     pub fn stored(&self, cluster: &str, recorder: &Recorder) -> Result<()> {
         runtime()?.block_on(async {
-            let client = self.client();
+            let client = self.client(ANSWER_WITHIN);
             for partition in 0..self.partitions {
                 self.stored_partition(&client, cluster, partition, recorder).await?;
             }
@@ -89,9 +75,8 @@ impl RawSpec {
         })
     }
 
-    fn client(&self) -> Client {
+    fn client(&self, request_timeout: Duration) -> Client {
         let bootstrap = self.bootstrap.split(',').map(str::to_owned).collect();
-        let request_timeout = Duration::from_secs(20);
         Client::new(
             bootstrap,
             ClientOptions { client_id: self.name.clone(), request_timeout, ..ClientOptions::default() },
@@ -107,7 +92,7 @@ impl RawSpec {
     }
 
     async fn read_all(&self, recorder: &Recorder) -> Result<u64> {
-        let client = self.client();
+        let client = self.client(ANSWER_WITHIN);
         let mut count = 0;
         for partition in 0..self.partitions {
             count += self.read_partition(&client, partition, None, recorder).await?;
@@ -203,36 +188,6 @@ impl RawSpec {
         }
         recorder.now(&process, What::StoredEnd { cluster: cluster.into(), topic, partition, start, end });
         Ok(())
-    }
-
-    /// One look at everything that must not fall. What cannot be asked right now is asked again next time.
-    async fn look(&self, client: &Client, ends: &mut BTreeMap<i32, i64>, recorder: &Recorder) {
-        let invoke = recorder.clock().now();
-        let partitions: Vec<i32> = (0..self.partitions).collect();
-        for (partition, found) in log_ends::list_offsets(client, &self.topic, &partitions, LATEST).await {
-            if let Ok(found) = found {
-                self.mark(partition, Mark::Latest, found.offset, invoke, recorder);
-                ends.insert(partition, found.offset);
-            }
-        }
-        for (partition, end) in ends.iter() {
-            let options = FetchOptions { max_bytes: 4096, ..FetchOptions::default() };
-            if let Ok(fetched) = records::fetch(client, &self.topic, *partition, *end, options).await {
-                self.observe(*partition, &fetched.watermarks, recorder);
-            }
-        }
-        let invoke = recorder.clock().now();
-        let Ok(metadata) = client.metadata(Some(std::slice::from_ref(&self.topic)), false).await else { return };
-        for partition in metadata.topics.iter().flat_map(|topic| &topic.partitions) {
-            if partition.error_code == 0 && partition.leader_epoch >= 0 {
-                let epoch = i64::from(partition.leader_epoch);
-                self.mark(partition.partition_index, Mark::Epoch, epoch, invoke, recorder);
-            }
-        }
-    }
-
-    fn mark(&self, partition: i32, mark: Mark, value: i64, invoke: u64, recorder: &Recorder) {
-        recorder.since(&self.process(), invoke, What::Observe { topic: self.topic(), partition, mark, value });
     }
 
     fn observe(&self, partition: i32, marks: &Watermarks, recorder: &Recorder) {

@@ -31,6 +31,8 @@ pub struct ReaderSpec {
     pub partitions: i32,
     /// Time limit for a catch-up.
     pub within: Duration,
+    /// How long a broker may keep a Fetch that finds nothing.
+    pub wait: Duration,
 }
 
 impl ReaderSpec {
@@ -43,6 +45,7 @@ impl ReaderSpec {
             from: BTreeMap::new(),
             partitions,
             within: Duration::from_mins(1),
+            wait: Duration::from_millis(100),
         }
     }
 
@@ -123,7 +126,7 @@ impl ReaderSpec {
             // An offset out of range is an error to be seen, never a reason to start over.
             .set("auto.offset.reset", "error")
             .set("check.crcs", "true")
-            .set("fetch.wait.max.ms", "100")
+            .set("fetch.wait.max.ms", self.wait.as_millis().to_string())
             .set_log_level(RDKafkaLogLevel::Error)
             .create_with_context(complaints)
             .context("create the reader")

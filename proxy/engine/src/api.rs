@@ -1,5 +1,6 @@
-//! One file per API whose requests or answers are not passed as they are. Which these are is said here, once.
+//! One file per API (or pair of like ones) whose requests or answers are not passed as they are. Which these are is said here, once.
 
+use kafka_protocol::messages::{OffsetCommitRequest, TxnOffsetCommitRequest};
 use sluice_wire::{ApiKey, error_answer};
 
 use crate::code;
@@ -22,7 +23,6 @@ mod metadata;
 mod offset_commit;
 mod offset_for_leader_epoch;
 pub(crate) mod produce;
-mod txn_offset_commit;
 
 /// How a request travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(crate) fn decide(frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         ApiKey::Fetch => fetch::decide(frame, scope),
         ApiKey::ListOffsets => list_offsets::decide(frame, scope),
         ApiKey::Metadata => metadata::decide(frame, scope),
-        ApiKey::OffsetCommit => offset_commit::decide(frame, scope),
+        ApiKey::OffsetCommit => offset_commit::decide::<OffsetCommitRequest>(frame, scope),
         ApiKey::FindCoordinator => find_coordinator::decide(frame, scope),
         ApiKey::ApiVersions => api_versions::decide(frame, scope),
         ApiKey::CreateTopics => create_topics::decide(frame, scope),
@@ -65,7 +65,7 @@ pub(crate) fn decide(frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         ApiKey::InitProducerId => init_producer_id::decide(frame, scope),
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::decide(frame, scope),
         ApiKey::AddPartitionsToTxn => add_partitions_to_txn::decide(frame, scope),
-        ApiKey::TxnOffsetCommit => txn_offset_commit::decide(frame, scope),
+        ApiKey::TxnOffsetCommit => offset_commit::decide::<TxnOffsetCommitRequest>(frame, scope),
         ApiKey::DescribeCluster => describe_cluster::decide(frame, scope),
         // Offered, but nobody has said how it is decided: unknown never means "forward and hope".
         _ => Outcome::Close(CloseReason::UnknownApi),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use sluice_mesh::model::{BrokerRef, ClusterIndex};
 use sluice_mesh::name::TopicName;
 
+use crate::api::fetch::Waiting;
+
 /// The most entries of each table.
 const MAX_ENTRIES: usize = 16 * 1024;
 
@@ -133,6 +135,10 @@ pub(crate) struct Memory {
     pub(crate) stale: Option<ClusterIndex>,
     /// When a refresh was last asked for.
     pub(crate) refreshed_at: Option<u64>,
+    /// Buffers for the next Fetch.
+    pub(crate) spare_waiting: Option<Waiting>,
+    /// The main upstream still owes answers to requests that the session has answered by itself.
+    pub(crate) late_answers: bool,
 }
 
 impl Memory {

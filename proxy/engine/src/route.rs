@@ -6,6 +6,8 @@ use std::sync::Arc;
 use sluice_mesh::model::{ClusterIndex, TopicModel, World};
 use sluice_wire::walk::produce_answer::Endpoint;
 
+use crate::code;
+
 /// A topic's place.
 #[derive(Debug)]
 pub(crate) enum Place<'a> {
@@ -17,7 +19,16 @@ pub(crate) enum Place<'a> {
     Hidden,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// The entry of a topic that is served here, or what a client is told of another one.
+    pub(crate) fn entry(self) -> Result<Option<&'a Arc<TopicModel>>, i16> {
+        match self {
+            Self::Here(entry) => Ok(entry),
+            Self::Elsewhere => Err(code::NOT_LEADER_OR_FOLLOWER),
+            Self::Hidden => Err(code::UNKNOWN_TOPIC_OR_PARTITION),
+        }
+    }
+
     /// Nothing about this topic differs from what the broker itself knows.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Here(None))

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use sluice_mesh::model::{BrokerRef, ClusterIndex, World};
 
+use crate::api::fetch::FetchSlot;
 use crate::ask::Reply;
 use crate::memory::Memory;
 use crate::outcome::Scope;
@@ -67,13 +68,36 @@ impl Session {
         self.request.replied(reply);
     }
 
-    /// Where the next answer to the client comes from; `None` when nothing is awaited. Only this source may be read.
+    /// Where the next answer to the client comes from; `None` when the client awaits nothing.
     pub fn head(&self) -> Option<Source> {
         self.slots.front().map(|slot| slot.source)
     }
 
-    /// The answer side: what to do with the bytes read from the head's source.
+    /// The only source that may be read now: the head's, or without a head the main upstream while it owes answers that
+    /// nobody awaits any more.
+    pub fn source(&self) -> Option<Source> {
+        self.head().or_else(|| self.answer.awaits_late().then_some(Source::Main))
+    }
+
+    /// The head is a Fetch that may wait at its broker: after a change of the world [`Session::on_world`] has to be called
+    /// at once, without waiting for a byte.
+    pub fn minds_world(&self) -> bool {
+        let head = self.slots.front().filter(|slot| slot.source == Source::Main);
+        head.is_some_and(|slot| matches!(&slot.state, SlotState::Fetch(fetch) if fetch.waits()))
+    }
+
+    /// Before the head is looked at: a Fetch that waits at its broker for a topic that is not served there any more is
+    /// answered by the session itself, and what the broker says later is swallowed.
+    pub fn on_world(&mut self, cx: &Context<'_>) {
+        let mut scope = scope(self.broker, &mut self.memory, cx);
+        self.answer.overtake(&mut self.slots, &mut scope);
+    }
+
+    /// The answer side: what to do with the bytes read from [`Session::source`].
     pub fn on_upstream(&mut self, chunk: &mut [u8], cx: &Context<'_>) -> AnswerStep {
+        if self.source() == Some(Source::Main) && self.answer.awaits_late() {
+            return self.answer.swallow_late(chunk, &mut self.memory);
+        }
         let mut scope = scope(self.broker, &mut self.memory, cx);
         self.answer.step(chunk, &mut self.slots, &mut scope)
     }
@@ -105,7 +129,7 @@ impl Session {
         self.memory.relay_failed(broker, cx.now.saturating_add(RELAY_BACKOFF_MILLIS));
         let started = self.answer.lost(source, &mut self.slots);
         for slot in self.slots.iter_mut().skip(usize::from(started)).filter(|slot| slot.source == source) {
-            if let SlotState::Fetch(Some(plan)) = &mut slot.state
+            if let SlotState::Fetch(FetchSlot { plan: Some(plan), .. }) = &mut slot.state
                 && let Some(empty) = plan.take_fallback()
             {
                 slot.source = Source::Local;

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use sluice_wire::WireError;
 
-use crate::api::fetch::FetchPlan;
+use crate::api::fetch::FetchSlot;
 use crate::api::produce::ProduceSlot;
 use crate::outcome::RequestHead;
 use crate::step::Source;
@@ -31,8 +31,8 @@ pub(crate) enum SlotState {
     Rewrite(Rewrite),
     /// A Produce.
     Produce(ProduceSlot),
-    /// A Fetch; without a plan only node ids are mapped.
-    Fetch(Option<Box<FetchPlan>>),
+    /// A Fetch.
+    Fetch(FetchSlot),
 }
 
 impl fmt::Debug for SlotState {
@@ -42,7 +42,7 @@ impl fmt::Debug for SlotState {
             Self::Pass => f.write_str("Pass"),
             Self::Rewrite(_) => f.write_str("Rewrite"),
             Self::Produce(slot) => f.debug_tuple("Produce").field(slot).finish(),
-            Self::Fetch(plan) => f.debug_tuple("Fetch").field(plan).finish(),
+            Self::Fetch(slot) => f.debug_tuple("Fetch").field(slot).finish(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod configs;
+mod epoch_ends;
 pub mod log_ends;
 pub mod producers;
 pub mod records;

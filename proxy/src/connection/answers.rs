@@ -46,8 +46,12 @@ impl Connection {
             }
             self.answer_again = true;
         }
+        if self.session.minds_world() {
+            let context = session::Context { world, now: self.now, unix_now: clock::unix_millis() };
+            self.session.on_world(&context);
+        }
         self.mark_waiting();
-        match self.session.head() {
+        match self.session.source() {
             Some(Source::Local) => self.write_local(cx, &mut buffers.gather).map(|wrote| wrote || moved),
             Some(source) => {
                 let read = match self.read_source(cx, world, source, buffers) {
@@ -102,7 +106,7 @@ impl Connection {
         if std::mem::take(&mut self.answer_again) {
             let (_, got_on) = self.feed_answers(cx, world, source, &mut [], &mut buffers.gather)?;
             // The session may be done with this source, or wait again.
-            if got_on || !self.answer_wait.is_nothing() || self.session.head() != Some(source) {
+            if got_on || !self.answer_wait.is_nothing() || self.session.source() != Some(source) {
                 return Ok(true);
             }
         }
@@ -164,7 +168,7 @@ impl Connection {
         let mut idle_steps = 0;
         let mut end = None;
         // The answer after this one may come from elsewhere: then the rest has to wait.
-        while self.session.head() == Some(source) {
+        while self.session.source() == Some(source) {
             let before = at;
             match self.session.on_upstream(&mut chunk[at..], &context) {
                 AnswerStep::Forward(n) => at = taken(at, n, chunk.len())?,

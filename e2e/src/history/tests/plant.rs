@@ -17,6 +17,7 @@ pub(super) const PLANTS: &[(&str, Anomaly, Plant)] = &[
     ("record in two partitions", Anomaly::Duplicate, duplicate_elsewhere),
     ("record dropped", Anomaly::LostWrite, drop_record),
     ("tail dropped", Anomaly::Unseen, drop_tail),
+    ("partition never read", Anomaly::Unseen, forget_partition),
     ("failed record read", Anomaly::GhostWrite, fail_send),
     ("record from nowhere", Anomaly::UnknownValue, forget_send),
     ("offset skipped", Anomaly::Hole, hole),
@@ -29,6 +30,11 @@ pub(super) const PLANTS: &[(&str, Anomaly, Plant)] = &[
     ("last stable offset falls", Anomaly::WatermarkRegress, |e, p| lower(e, p, Mark::Stable)),
     ("end below an acknowledged record", Anomaly::WatermarkRegress, low_end),
     ("log start falls", Anomaly::WatermarkRegress, |e, p| lower(e, p, Mark::LogStart)),
+    ("earliest offset falls", Anomaly::WatermarkRegress, |e, p| lower(e, p, Mark::Earliest)),
+    ("latest offset falls", Anomaly::WatermarkRegress, |e, p| lower(e, p, Mark::Latest)),
+    ("offset by time falls", Anomaly::WatermarkRegress, |e, p| lower(e, p, Mark::ByTime)),
+    ("offset of the highest timestamp falls", Anomaly::WatermarkRegress, |e, p| lower(e, p, Mark::MaxTimestamp)),
+    ("leader epoch of the end falls", Anomaly::EpochRegress, |e, p| lower(e, p, Mark::LatestEpoch)),
     ("leader epoch falls in time", Anomaly::EpochRegress, |e, p| lower(e, p, Mark::Epoch)),
     ("epoch falls along the log", Anomaly::EpochRegress, restamp_epoch),
     ("truncation that was none", Anomaly::EpochRegress, epoch_end),
@@ -131,6 +137,16 @@ fn drop_tail(events: &mut Vec<Event>, pick: usize) -> bool {
         |event| !matches!(&event.what, What::Read { partition, offset, .. } if *partition == of && *offset == last),
     );
     is_acked
+}
+
+/// All readers stay away from one partition.
+fn forget_partition(events: &mut Vec<Event>, pick: usize) -> bool {
+    let Some((_, _, of, _)) = acked(events, pick) else { return false };
+    events.retain(|event| match &event.what {
+        What::Read { partition, .. } | What::CaughtUp { partition, .. } => *partition != of,
+        _ => true,
+    });
+    events.iter().any(|event| matches!(event.what, What::CaughtUp { .. }))
 }
 
 fn fail_send(events: &mut Vec<Event>, pick: usize) -> bool {

@@ -13,6 +13,7 @@ use sluice_mesh::chain::EpochEnd;
 use sluice_mesh::model::{ClusterIndex, World};
 
 use crate::ask::{Ask, Call, Reply, Request, Response, Target};
+use crate::outcome::{Outcome, Scope};
 
 /// `ListOffsets`: the log end or high watermark.
 pub(crate) const LATEST: i64 = -1;
@@ -20,6 +21,9 @@ pub(crate) const LATEST: i64 = -1;
 pub(crate) const EARLIEST: i64 = -2;
 /// `ListOffsets`: the record with the highest timestamp.
 pub(crate) const MAX_TIMESTAMP: i64 = -3;
+
+/// Time limit of each question of a client, milliseconds: an old cluster may be down.
+const ASK_TIMEOUT: u64 = 2_000;
 
 /// The most requests of one ask: the questions beyond are left unanswered. Epochs are chosen by the client, and every one
 /// needs a request of its own.
@@ -99,6 +103,31 @@ pub(crate) fn ask(questions: Vec<Question>, world: &World, timeout_millis: u64) 
     }
     let ask = (!calls.is_empty()).then_some(Ask::Calls(calls));
     (ask, Asked { questions, call_of })
+}
+
+/// Goes on with the facts of these questions, asked where that is possible.
+pub(crate) fn gather(
+    questions: Vec<Question>,
+    scope: &Scope<'_>,
+    then: impl FnOnce(&[Fact], &World) -> Outcome + Send + 'static,
+) -> Outcome {
+    let (ask, asked) = ask(questions, scope.world, ASK_TIMEOUT);
+    match ask {
+        Some(ask) => Outcome::Ask(ask, Box::new(move |reply, scope| then(&asked.facts(Some(reply)), scope.world))),
+        None => then(&asked.facts(None), scope.world),
+    }
+}
+
+/// What belongs to the same topic as the entry before it, together: as answers list it.
+pub(crate) fn by_topic<T>(entries: impl IntoIterator<Item = (WireTopicName, T)>) -> Vec<(WireTopicName, Vec<T>)> {
+    let mut topics: Vec<(WireTopicName, Vec<T>)> = Vec::new();
+    for (name, entry) in entries {
+        match topics.last_mut() {
+            Some((last, of_topic)) if *last == name => of_topic.push(entry),
+            _ => topics.push((name, vec![entry])),
+        }
+    }
+    topics
 }
 
 /// The physical leader as last seen.

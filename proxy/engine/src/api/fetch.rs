@@ -8,17 +8,19 @@ use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest as WireRequest, FetchTopic};
 use kafka_protocol::messages::{BrokerId, TopicName as WireTopicName};
 use kafka_protocol::protocol::StrBytes;
-use sluice_mesh::model::{BrokerRef, TopicModel};
+use sluice_mesh::model::BrokerRef;
 use sluice_wire::fetch_answer::{self, Entry};
 use sluice_wire::frame::{self, PREFIX};
 use sluice_wire::walk::fetch::Head as AnswerHead;
 use sluice_wire::walk::fetch_request::{FetchRequest, Head, Partition};
 use sluice_wire::{ApiKey, WireError};
 
+pub(crate) use self::plan::{FetchPlan, FetchSlot};
+use self::plan::{Planned, Role};
+pub(crate) use self::waiting::Waiting;
 use self::wants::{At, OldSpot, Want, Wants};
 use crate::ask::Ask;
 use crate::code;
-use crate::memory::Spot;
 use crate::outcome::{Frame, Outcome, RequestHead, Scope};
 use crate::route;
 use crate::slot::SlotState;
@@ -26,14 +28,15 @@ use crate::step::{CloseReason, Source};
 
 pub(crate) mod answer;
 mod doubt;
+mod plan;
+mod waiting;
 mod wants;
 
 /// An offset that no log reaches: the broker answers at once, with an error that becomes an empty entry.
 const NOWHERE: i64 = i64::MAX;
 
-/// A Fetch that names a topic with an entry waits at most so long, so that one that waits on the old home does not outlast
-/// a switch by much.
-const MAX_WAIT_MILLIS: i32 = 500;
+/// A Fetch of more partitions than are remembered waits at most so long: it can't be answered early when one of them moves.
+const LONGEST_BLIND_WAIT: i32 = 500;
 
 /// The most bytes of one relayed partition.
 const RELAY_BYTES: i32 = 1024 * 1024;
@@ -43,72 +46,6 @@ const PACE: u64 = 100;
 
 /// How often views are refreshed for want of an old segment's leader, milliseconds.
 const REFRESH: u64 = 1_000;
-
-/// What the answer to a Fetch needs.
-#[derive(Debug)]
-pub(crate) struct FetchPlan {
-    /// Partitions of topics with an entry that are asked of the source, in order.
-    entries: Vec<Planned>,
-    /// Where the next one is looked for first.
-    cursor: usize,
-    /// Whole topics to add to the source's answer.
-    extra: Option<Bytes>,
-    extra_topics: u32,
-    /// The broker that an old segment is read from, and its cluster.
-    relay: Option<BrokerRef>,
-    /// The whole answer without anything from the relay.
-    fallback: Option<Bytes>,
-}
-
-#[derive(Debug)]
-struct Planned {
-    topic: Arc<TopicModel>,
-    partition: i32,
-    role: Role,
-}
-
-/// What a partition's entry in the source's answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// The segment that takes writes.
-    Live(Spot),
-    /// An old segment, up to this physical end.
-    Old { spot: Spot, position: usize, end: i64 },
-    /// Nothing: an empty entry, or this error.
-    Blank(i16),
-}
-
-impl FetchPlan {
-    pub(crate) fn is_relay(&self) -> bool {
-        self.relay.is_some()
-    }
-
-    /// The whole answer without anything from the relay; once.
-    pub(crate) fn take_fallback(&mut self) -> Option<Bytes> {
-        self.fallback.take()
-    }
-
-    /// Topics to add to a source's answer of `topics`, and their bytes.
-    pub(crate) fn extra(&mut self, topics: u32) -> Option<(u32, usize)> {
-        if topics == 0 {
-            self.extra = None;
-        }
-        self.extra.as_ref().map(|extra| (self.extra_topics, extra.len()))
-    }
-
-    /// Their bytes; once.
-    pub(crate) fn take_extra(&mut self) -> Option<Bytes> {
-        self.extra.take()
-    }
-
-    fn find(&mut self, topic: &str, partition: i32) -> Option<&Planned> {
-        let here = |planned: &Planned| planned.partition == partition && planned.topic.name.as_str() == topic;
-        let next = self.entries.iter().skip(self.cursor).position(here).map(|position| position + self.cursor);
-        let position = next.or_else(|| self.entries.iter().position(here))?;
-        self.cursor = position;
-        self.entries.get(position)
-    }
-}
 
 /// A request in the making; survives asks and holds.
 struct Job {
@@ -145,19 +82,27 @@ pub(crate) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
     }
     let mut plain = true;
     let mut last: Option<(*const u8, usize)> = None;
-    request.visit(|topic, _| {
+    let mut waiting = Waiting::begin(scope);
+    request.visit(|topic, partition| {
         let this = (topic.as_ptr(), topic.len());
         if plain && last != Some(this) {
             last = Some(this);
             plain = route::place(scope.world, scope.broker.cluster, topic).is_plain();
+            waiting.topic(topic);
+        }
+        if plain {
+            waiting.partition(partition.index, 0);
         }
     });
     if plain {
-        if asked.session_epoch != -1 {
-            request.set_head(Head { session_epoch: -1, ..asked });
+        let max_wait_ms = patience(&asked, &waiting, scope);
+        if asked.session_epoch != -1 || max_wait_ms != asked.max_wait_ms {
+            request.set_head(Head { session_epoch: -1, max_wait_ms, ..asked });
         }
-        return Outcome::Pass(SlotState::Fetch(None));
+        let waiting = waiting.fits().then_some(waiting);
+        return Outcome::Pass(SlotState::Fetch(FetchSlot { plan: None, waiting }));
     }
+    waiting.give_back(scope);
     let job = Job {
         head,
         body_at: frame.body_at,
@@ -168,6 +113,18 @@ pub(crate) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         held: false,
     };
     job.serve(scope)
+}
+
+/// How long the broker may wait.
+fn patience(asked: &Head, waiting: &Waiting, scope: &Scope<'_>) -> i32 {
+    if scope.memory.late_answers {
+        // It lies behind a Fetch that nobody waits for any more: the two together must not wait longer than one.
+        0
+    } else if waiting.fits() {
+        asked.max_wait_ms
+    } else {
+        asked.max_wait_ms.min(LONGEST_BLIND_WAIT)
+    }
 }
 
 fn local(head: RequestHead, answer: &AnswerHead, topics: &[(&str, &[Entry])]) -> Outcome {
@@ -254,7 +211,8 @@ impl Job {
                 names.push(topic.to_owned());
             }
             let at = wants::at(topic, partition, scope);
-            list.push(Want { topic: names.len().saturating_sub(1), partition: *partition, at });
+            let topic = names.len().saturating_sub(1);
+            list.push(Want { topic, index: partition.index, max_bytes: partition.max_bytes, at });
         });
         Ok((request.head(), Wants { names, list }))
     }
@@ -269,6 +227,10 @@ impl Job {
     /// The live turn: the client's own request, with physical offsets.
     fn live(mut self, asked: Head, wants: &Wants, hurry: bool, scope: &mut Scope<'_>) -> Outcome {
         let version = self.head.version;
+        let mut waiting = Waiting::begin(scope);
+        wants.remember(&mut waiting);
+        let max_wait_ms = if hurry { 0 } else { patience(&asked, &waiting, scope) };
+        let waiting = waiting.fits().then_some(waiting);
         let mut plan =
             FetchPlan { entries: Vec::new(), cursor: 0, extra: None, extra_topics: 0, relay: None, fallback: None };
         for want in &wants.list {
@@ -278,7 +240,7 @@ impl Job {
                 At::Old(topic, _) => (topic, Role::Blank(code::NONE)),
                 At::Blank(topic, error) => (topic, Role::Blank(*error)),
             };
-            plan.entries.push(Planned { topic: Arc::clone(topic), partition: want.partition.index, role });
+            plan.entries.push(Planned { topic: Arc::clone(topic), partition: want.index, role });
         }
         let has_errors = wants.list.iter().any(|want| matches!(want.at, At::Error(_)));
         let body = self.bytes.get_mut(self.body_at..).unwrap_or_default();
@@ -286,7 +248,6 @@ impl Job {
             Ok(request) => request,
             Err(error) => return error.into(),
         };
-        let max_wait_ms = if hurry { 0 } else { asked.max_wait_ms.min(MAX_WAIT_MILLIS) };
         request.set_head(Head { session_id: 0, session_epoch: -1, max_wait_ms, ..asked });
         let mut places = wants.list.iter();
         request.edit(|_, partition| {
@@ -300,7 +261,7 @@ impl Job {
             }
         });
         if !has_errors {
-            let state = SlotState::Fetch(Some(Box::new(plan)));
+            let state = SlotState::Fetch(FetchSlot { plan: Some(Box::new(plan)), waiting });
             return Outcome::Send(Source::Main, Bytes::from(self.bytes), state);
         }
         let mut places = wants.list.iter();
@@ -314,7 +275,10 @@ impl Job {
         plan.extra = Some(extra);
         plan.extra_topics = topics;
         match frame::prefixed(&whole) {
-            Ok(bytes) => Outcome::Send(Source::Main, bytes, SlotState::Fetch(Some(Box::new(plan)))),
+            Ok(bytes) => {
+                let state = SlotState::Fetch(FetchSlot { plan: Some(Box::new(plan)), waiting });
+                Outcome::Send(Source::Main, bytes, state)
+            }
             Err(error) => error.into(),
         }
     }
@@ -342,15 +306,15 @@ impl Job {
         };
         let others: Vec<&Want> = wants.list.iter().enumerate().filter(beside).map(|(_, want)| want).collect();
         let role = Role::Old { spot: old.spot, position: old.position, end: old.end };
-        let mut entries = vec![Planned { topic: Arc::clone(topic), partition: chosen.partition.index, role }];
+        let mut entries = vec![Planned { topic: Arc::clone(topic), partition: chosen.index, role }];
         let ask = |want: &Want, offset: i64| {
             FetchPartition::default()
-                .with_partition(want.partition.index)
+                .with_partition(want.index)
                 .with_current_leader_epoch(-1)
                 .with_fetch_offset(offset)
                 .with_last_fetched_epoch(-1)
                 .with_log_start_offset(-1)
-                .with_partition_max_bytes(want.partition.max_bytes.min(RELAY_BYTES))
+                .with_partition_max_bytes(want.max_bytes.min(RELAY_BYTES))
         };
         let mut partitions = vec![ask(chosen, old.spot.physical)];
         for want in &others {
@@ -358,7 +322,7 @@ impl Job {
                 At::Blank(_, error) | At::Error(error) => *error,
                 At::Plain | At::Live(..) | At::Old(..) => code::NONE,
             };
-            let partition = want.partition.index;
+            let partition = want.index;
             entries.push(Planned { topic: Arc::clone(topic), partition, role: Role::Blank(error) });
             partitions.push(ask(want, NOWHERE));
         }
@@ -374,11 +338,8 @@ impl Job {
             .with_topics(vec![FetchTopic::default().with_topic(name).with_partitions(partitions)]);
         let built = frame::encode_request(ApiKey::Fetch, version, self.head.correlation_id, &self.client_id, &request);
         let alone = scope.memory.relay_alone;
-        let extra = wants.extra(
-            version,
-            |want| want.topic != chosen.topic || (alone && want.partition.index != chosen.partition.index),
-            scope,
-        );
+        let extra =
+            wants.extra(version, |want| want.topic != chosen.topic || (alone && want.index != chosen.index), scope);
         let fallback = wants.fallback(self.head, scope);
         match (built, extra, fallback) {
             (Ok(bytes), Ok((extra, extra_topics)), Ok(fallback)) => {
@@ -390,7 +351,8 @@ impl Job {
                     relay: Some(broker),
                     fallback: Some(fallback),
                 };
-                Outcome::Send(Source::Relay(broker), bytes, SlotState::Fetch(Some(Box::new(plan))))
+                let state = SlotState::Fetch(FetchSlot { plan: Some(Box::new(plan)), waiting: None });
+                Outcome::Send(Source::Relay(broker), bytes, state)
             }
             (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => error.into(),
         }

@@ -10,14 +10,13 @@ use sluice_mesh::model::{ChainModel, World};
 
 use super::facts::{self, EARLIEST, Fact, MAX_TIMESTAMP, Question, What};
 use super::pass;
-use crate::ask::Reply;
 use crate::code;
 use crate::outcome::{Frame, Outcome, RequestHead, Scope};
-use crate::route::{self, Place};
+use crate::route;
 use crate::step::CloseReason;
 
-/// Time limit of each question, milliseconds: an old cluster may be down.
-const ASK_TIMEOUT: u64 = 2_000;
+/// `isolation_level`: up to the high watermark.
+const READ_UNCOMMITTED: i8 = 0;
 
 /// One asked partition.
 struct Item {
@@ -38,6 +37,8 @@ enum How {
         first_question: usize,
         first_segment: usize,
         count: usize,
+        /// The question for the end of the open segment, where that is needed too.
+        end: Option<usize>,
     },
 }
 
@@ -55,13 +56,7 @@ pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         return pass();
     }
     let (items, questions) = plan(&request, scope);
-    let (ask, asked) = facts::ask(questions, scope.world, ASK_TIMEOUT);
-    match ask {
-        Some(ask) => {
-            Outcome::Ask(ask, Box::new(move |reply, scope| answer(head, &items, &asked, Some(reply), scope.world)))
-        }
-        None => answer(head, &items, &asked, None, scope.world),
-    }
+    facts::gather(questions, scope, move |facts, world| answer(head, &items, facts, world))
 }
 
 fn plan(request: &ListOffsetsRequest, scope: &Scope<'_>) -> (Vec<Item>, Vec<Question>) {
@@ -70,15 +65,14 @@ fn plan(request: &ListOffsetsRequest, scope: &Scope<'_>) -> (Vec<Item>, Vec<Ques
     let isolation = request.isolation_level;
     for topic in &request.topics {
         let name = topic.name.as_str();
-        let place = route::place(scope.world, scope.broker.cluster, name);
+        let place = route::place(scope.world, scope.broker.cluster, name).entry();
         for partition in &topic.partitions {
             let what = What::Offset { timestamp: partition.timestamp, isolation };
             let question =
                 |cluster| Question { cluster, topic: name.to_owned(), partition: partition.partition_index, what };
-            let how = match &place {
-                Place::Elsewhere => How::Error(code::NOT_LEADER_OR_FOLLOWER),
-                Place::Hidden => How::Error(code::UNKNOWN_TOPIC_OR_PARTITION),
-                Place::Here(entry) => {
+            let how = match place {
+                Err(error) => How::Error(error),
+                Ok(entry) => {
                     let clusters = entry.and_then(|topic| topic.chain(partition.partition_index));
                     let clusters = clusters.map(|chain| chain.clusters.as_slice());
                     match clusters {
@@ -90,7 +84,12 @@ fn plan(request: &ListOffsetsRequest, scope: &Scope<'_>) -> (Vec<Item>, Vec<Ques
                             let first_question = questions.len();
                             let asked = clusters.get(first_segment..).unwrap_or_default();
                             questions.extend(asked.iter().map(|cluster| question(*cluster)));
-                            How::Segments { first_question, first_segment, count: asked.len() }
+                            let latest = What::Offset { timestamp: facts::LATEST, isolation: READ_UNCOMMITTED };
+                            let end = asked
+                                .last()
+                                .filter(|_| partition.timestamp == MAX_TIMESTAMP)
+                                .map(|cluster| put(&mut questions, Question { what: latest, ..question(*cluster) }));
+                            How::Segments { first_question, first_segment, count: asked.len(), end }
                         }
                     }
                 }
@@ -111,25 +110,23 @@ fn put(questions: &mut Vec<Question>, question: Question) -> usize {
     questions.len() - 1
 }
 
-fn answer(head: RequestHead, items: &[Item], asked: &facts::Asked, reply: Option<Reply>, world: &World) -> Outcome {
-    let facts = asked.facts(reply);
-    let mut topics: Vec<ListOffsetsTopicResponse> = Vec::new();
-    for item in items {
+fn answer(head: RequestHead, items: &[Item], all: &[Fact], world: &World) -> Outcome {
+    let partitions = items.iter().map(|item| {
         let result = match item.how {
             How::Error(error) => Err(error),
-            How::One(question) => match facts.get(question) {
+            How::One(question) => match all.get(question) {
                 Some(Fact::Offset { offset, timestamp, epoch }) => Ok(Found::new(*offset, *timestamp, *epoch)),
                 Some(Fact::Error(error)) => Err(*error),
                 _ => Err(code::LEADER_NOT_AVAILABLE),
             },
-            How::Segments { first_question, first_segment, count } => {
+            How::Segments { first_question, first_segment, count, end } => {
                 // The chain may have changed while the question was out: the segments are found by position only if not.
                 let topic = world.model.topic(item.name.as_str());
                 match topic.and_then(|topic| topic.chain(item.partition)) {
                     Some(chain) if chain.clusters.len() == first_segment + count => {
-                        let facts = facts.get(first_question..first_question + count).unwrap_or_default();
+                        let facts = all.get(first_question..first_question + count).unwrap_or_default();
                         let facts = living(chain, first_segment, facts, item.name.as_str(), world);
-                        stitched(chain, first_segment, &facts, item.timestamp)
+                        stitched(chain, first_segment, &facts, end.and_then(|end| all.get(end)), item.timestamp)
                     }
                     _ => Err(code::LEADER_NOT_AVAILABLE),
                 }
@@ -145,14 +142,12 @@ fn answer(head: RequestHead, items: &[Item], asked: &facts::Asked, reply: Option
         if head.version < 4 {
             partition.leader_epoch = -1;
         }
-        match topics.last_mut() {
-            Some(topic) if topic.name == item.name => topic.partitions.push(partition),
-            _ => topics.push(
-                ListOffsetsTopicResponse::default().with_name(item.name.clone()).with_partitions(vec![partition]),
-            ),
-        }
-    }
-    head.answer(&ListOffsetsResponse::default().with_topics(topics))
+        (item.name.clone(), partition)
+    });
+    let topics = facts::by_topic(partitions).into_iter();
+    let topics = topics
+        .map(|(name, partitions)| ListOffsetsTopicResponse::default().with_name(name).with_partitions(partitions));
+    head.answer(&ListOffsetsResponse::default().with_topics(topics.collect()))
 }
 
 /// A virtual answer.
@@ -181,8 +176,15 @@ fn living(chain: &ChainModel, first: usize, facts: &[Fact], name: &str, world: &
     facts.iter().zip(first..).map(|(fact, position)| if dead(position) { beyond } else { *fact }).collect()
 }
 
-/// The answer for a chain, from the facts of its segments from `first` on.
-fn stitched(chain: &ChainModel, first: usize, facts: &[Fact], timestamp: i64) -> Result<Found, i16> {
+/// The answer for a chain, from the facts of its segments from `first` on; `end`: that of the open one, for the highest
+/// timestamp.
+fn stitched(
+    chain: &ChainModel,
+    first: usize,
+    facts: &[Fact],
+    end: Option<&Fact>,
+    timestamp: i64,
+) -> Result<Found, i16> {
     let segments = chain.chain.segments().get(first..).unwrap_or_default();
     let mut best: Option<Found> = None;
     for (segment, fact) in segments.iter().zip(facts) {
@@ -201,6 +203,11 @@ fn stitched(chain: &ChainModel, first: usize, facts: &[Fact], timestamp: i64) ->
                 return Ok(Found::new(segment.to_virtual(offset.max(segment.physical_start)), stamp, epoch));
             }
             EARLIEST => {}
+            // While its newest record is not replicated, a leader says that there is none (`Partition.fetchOffsetForTimestamp`).
+            // Records before that one may have been named already: an older segment's would be a step back.
+            MAX_TIMESTAMP if is_last && offset < 0 && end.is_none_or(|end| !is_at(end, segment.physical_start)) => {
+                return Ok(Found::new(-1, -1, -1));
+            }
             MAX_TIMESTAMP => {
                 let mine = offset >= segment.physical_start && within;
                 if mine && best.is_none_or(|best| stamp > best.timestamp) {
@@ -219,6 +226,11 @@ fn stitched(chain: &ChainModel, first: usize, facts: &[Fact], timestamp: i64) ->
         }
     }
     Ok(best.unwrap_or(Found::new(-1, -1, -1)))
+}
+
+/// Nothing of the segment is replicated yet.
+fn is_at(end: &Fact, physical_start: i64) -> bool {
+    end.offset().is_some_and(|end| end <= physical_start)
 }
 
 #[cfg(test)]

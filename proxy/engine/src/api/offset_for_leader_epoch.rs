@@ -10,14 +10,10 @@ use sluice_mesh::model::World;
 
 use super::facts::{self, Fact, Question, What};
 use super::pass;
-use crate::ask::Reply;
 use crate::code;
 use crate::outcome::{Frame, Outcome, RequestHead, Scope};
-use crate::route::{self, Place};
+use crate::route;
 use crate::step::CloseReason;
-
-/// Time limit of each question, milliseconds.
-const ASK_TIMEOUT: u64 = 2_000;
 
 struct Item {
     name: WireTopicName,
@@ -53,13 +49,7 @@ pub(super) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         return pass();
     }
     let (items, questions) = plan(&request, scope);
-    let (ask, asked) = facts::ask(questions, scope.world, ASK_TIMEOUT);
-    match ask {
-        Some(ask) => {
-            Outcome::Ask(ask, Box::new(move |reply, scope| answer(head, &items, &asked, Some(reply), scope.world)))
-        }
-        None => answer(head, &items, &asked, None, scope.world),
-    }
+    facts::gather(questions, scope, move |facts, world| answer(head, &items, facts, world))
 }
 
 fn plan(request: &OffsetForLeaderEpochRequest, scope: &Scope<'_>) -> (Vec<Item>, Vec<Question>) {
@@ -67,17 +57,16 @@ fn plan(request: &OffsetForLeaderEpochRequest, scope: &Scope<'_>) -> (Vec<Item>,
     let mut questions = Vec::new();
     for topic in &request.topics {
         let name = topic.topic.as_str();
-        let place = route::place(scope.world, scope.broker.cluster, name);
+        let place = route::place(scope.world, scope.broker.cluster, name).entry();
         for asked in &topic.partitions {
             let mut put = |cluster, epoch| {
                 let (topic, partition) = (name.to_owned(), asked.partition);
                 questions.push(Question { cluster, topic, partition, what: What::Epoch(epoch) });
                 questions.len() - 1
             };
-            let how = match &place {
-                Place::Elsewhere => How::Error(code::NOT_LEADER_OR_FOLLOWER),
-                Place::Hidden => How::Error(code::UNKNOWN_TOPIC_OR_PARTITION),
-                Place::Here(entry) => match entry.and_then(|topic| topic.chain(asked.partition)) {
+            let how = match place {
+                Err(error) => How::Error(error),
+                Ok(entry) => match entry.and_then(|topic| topic.chain(asked.partition)) {
                     None => How::One(put(scope.broker.cluster, asked.leader_epoch)),
                     Some(chain) => match chain.chain.offset_for_epoch(asked.leader_epoch) {
                         EpochLookup::Answer(end) => How::Answer(end),
@@ -101,11 +90,9 @@ fn plan(request: &OffsetForLeaderEpochRequest, scope: &Scope<'_>) -> (Vec<Item>,
     (items, questions)
 }
 
-fn answer(head: RequestHead, items: &[Item], asked: &facts::Asked, reply: Option<Reply>, world: &World) -> Outcome {
-    let facts = asked.facts(reply);
+fn answer(head: RequestHead, items: &[Item], facts: &[Fact], world: &World) -> Outcome {
     let fact = |question: usize| facts.get(question).copied().unwrap_or(Fact::Silent);
-    let mut topics: Vec<OffsetForLeaderTopicResult> = Vec::new();
-    for item in items {
+    let partitions = items.iter().map(|item| {
         let result = match &item.how {
             How::Error(error) => Err(*error),
             How::Answer(end) => Ok(*end),
@@ -132,12 +119,10 @@ fn answer(head: RequestHead, items: &[Item], asked: &facts::Asked, reply: Option
             Ok(end) => partition.with_leader_epoch(end.epoch).with_end_offset(end.end),
             Err(error) => partition.with_error_code(error),
         };
-        match topics.last_mut() {
-            Some(topic) if topic.topic == item.name => topic.partitions.push(partition),
-            _ => topics.push(
-                OffsetForLeaderTopicResult::default().with_topic(item.name.clone()).with_partitions(vec![partition]),
-            ),
-        }
-    }
-    head.answer(&OffsetForLeaderEpochResponse::default().with_topics(topics))
+        (item.name.clone(), partition)
+    });
+    let topics = facts::by_topic(partitions).into_iter();
+    let topics = topics
+        .map(|(name, partitions)| OffsetForLeaderTopicResult::default().with_topic(name).with_partitions(partitions));
+    head.answer(&OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
 }

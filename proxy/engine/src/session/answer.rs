@@ -10,11 +10,15 @@ use sluice_wire::walk::fetch::Walker;
 
 use crate::api::produce::answer::{self as produce, Answered, Kept, Settled};
 use crate::ask::Reply;
+use crate::memory::Memory;
 use crate::outcome::{RequestHead, Scope};
 use crate::slot::{Slot, SlotState};
 use crate::step::{AnswerStep, CloseReason, Source};
 
 mod fetch;
+mod late;
+
+use self::late::Late;
 
 /// The longest answer that is gathered as a whole, bytes.
 const MAX_BUFFERED: usize = 8 * 1024 * 1024;
@@ -41,6 +45,7 @@ pub(crate) struct AnswerSide {
     walker: Option<Walker>,
     due: Due,
     reply: Option<Reply>,
+    late: Late,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +78,41 @@ enum Due {
 impl AnswerSide {
     pub(crate) fn replied(&mut self, reply: Reply) {
         self.reply = Some(reply);
+    }
+
+    /// The next answers of the main upstream are for requests that the session has answered by itself.
+    pub(crate) fn awaits_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Bytes of the main upstream, while it owes such answers.
+    pub(crate) fn swallow_late(&mut self, chunk: &[u8], memory: &mut Memory) -> AnswerStep {
+        let step = match self.late.swallow(chunk) {
+            Ok(0) => AnswerStep::Idle,
+            Ok(n) => AnswerStep::Consumed(n),
+            Err(reason) => AnswerStep::Close(reason),
+        };
+        memory.late_answers = self.awaits_late();
+        step
+    }
+
+    /// If the head is a Fetch that is overtaken by a change of the world, and nothing of its answer has been read, it is
+    /// answered from here. Only the head: so what is late comes before every answer that is still awaited from there.
+    pub(crate) fn overtake(&mut self, slots: &mut Slots, scope: &mut Scope<'_>) {
+        let begun = self.out || !self.kept.is_empty() || !matches!(self.state, State::Start);
+        let Some(slot) = slots.front_mut().filter(|slot| slot.source == Source::Main && !begun) else {
+            return;
+        };
+        if let SlotState::Fetch(fetch) = &mut slot.state
+            && !self.late.is_full()
+            && let Some(bytes) = fetch.overtaken(slot.head, scope)
+        {
+            fetch.begins(scope);
+            self.late.push(slot.head.correlation_id);
+            scope.memory.late_answers = true;
+            slot.source = Source::Local;
+            slot.state = SlotState::Local(bytes);
+        }
     }
 
     /// The source is lost. Whether a part of the head slot's answer from it is out already; if not, it starts anew.

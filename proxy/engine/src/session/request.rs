@@ -19,6 +19,10 @@ use crate::step::{CloseReason, RequestStep, Source};
 /// The longest request that is decided as a whole, bytes.
 const MAX_BUFFERED: usize = 4 * 1024 * 1024;
 
+/// While this much of local answers waits for its turn, no further request is begun, bytes. One answer may reach beyond
+/// it: how large an answer gets is known when it is made.
+const MAX_LOCAL: usize = 256 * 1024;
+
 /// Length, key, version, correlation id: what is looked at before anything of a frame may go.
 const FIRST: usize = 12;
 
@@ -189,7 +193,7 @@ impl RequestSide {
         let Some(total) = usize::try_from(length).ok().and_then(|length| length.checked_add(frame::PREFIX)) else {
             return Some(self.close(CloseReason::BadLength));
         };
-        if slots.len() >= usize::from(limits.max_in_flight.max(1)) {
+        if slots.len() >= usize::from(limits.max_in_flight.max(1)) || local_bytes(slots) >= MAX_LOCAL {
             return Some(RequestStep::Full);
         }
         let key = i16::from_be_bytes([first[4], first[5]]);
@@ -368,6 +372,13 @@ fn decide(head: RequestHead, bytes: &mut [u8], scope: &mut Scope<'_>) -> Outcome
     let client_id = parsed.client_id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default().to_owned();
     let body_at = frame::PREFIX + parsed.size;
     api::decide(Frame { head, bytes, body_at, client_id }, scope)
+}
+
+/// What waits in the session itself for its turn to go to the client. The ring is short: adding up is cheaper than to keep
+/// a sum right wherever a slot comes, goes or is answered otherwise.
+fn local_bytes(slots: &Slots) -> usize {
+    let lengths = slots.iter().map(|slot| if let SlotState::Local(bytes) = &slot.state { bytes.len() } else { 0 });
+    lengths.fold(0, usize::saturating_add)
 }
 
 fn bad_length(error: LengthError) -> CloseReason {

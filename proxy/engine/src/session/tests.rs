@@ -6,4 +6,5 @@ mod fetch;
 mod hostile;
 mod ordering;
 mod others;
+mod overtaken;
 mod produce;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::configs::MAX_MESSAGE_BYTES;
-use super::log_ends::{self, PartitionEpoch};
+use super::epoch_ends::{self, PartitionEpoch};
 use super::{ByBroker, broker_timeout_ms, string, topic_name};
 use crate::client::{CallError, Client, Target};
 use crate::error_code::ErrorCode;
@@ -252,7 +252,7 @@ async fn ready(client: &Client, name: &str, topic_id: Uuid) -> Result<TopicView,
         let one = PartitionEpoch { partition: p.partition, epoch: p.epoch };
         asked.entry(p.leader).or_insert_with(Vec::new).push(one);
     }
-    for (partition, end) in log_ends::log_ends(client, name, &asked).await {
+    for (partition, end) in epoch_ends::log_ends(client, name, &asked).await {
         if let Err(code) = end {
             return Err(CallError::NoLeader { topic: name.to_owned(), partition, code });
         }

@@ -70,7 +70,7 @@ pub(super) fn questions(wants: &Wants, scope: &mut Scope<'_>, isolation: i8) -> 
             At::Old(topic, old) => (topic, old.spot),
             At::Plain | At::Blank(..) | At::Error(_) => continue,
         };
-        let index = want.partition.index;
+        let index = want.index;
         let now = scope.now;
         let known = scope.memory.partition(&topic.name, index, topic.generation(index));
         let stale = known.seen_at.is_none_or(|at| now >= at.saturating_add(FRESH));

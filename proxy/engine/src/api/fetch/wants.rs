@@ -9,18 +9,22 @@ use sluice_wire::fetch_answer::{self, Entry};
 use sluice_wire::walk::fetch::Head as AnswerHead;
 use sluice_wire::walk::fetch_request::Partition;
 
+use super::Waiting;
 use crate::api::facts;
 use crate::code;
 use crate::memory::{Odd, Spot};
 use crate::outcome::{RequestHead, Scope};
-use crate::route::{self, Place};
+use crate::route;
 
 const ANSWER: AnswerHead = AnswerHead { throttle_time_ms: 0, error_code: 0, session_id: 0, topics: 0, size: 0 };
 
 /// One asked partition.
 pub(super) struct Want {
+    /// Its topic's position in [`Wants::names`].
     pub(super) topic: usize,
-    pub(super) partition: Partition,
+    pub(super) index: i32,
+    /// The most bytes that the client wants of it.
+    pub(super) max_bytes: i32,
     pub(super) at: At,
 }
 
@@ -56,15 +60,30 @@ impl Wants {
             let At::Old(topic, old) = &want.at else {
                 return None;
             };
-            let (segment, cluster) = topic.chain(want.partition.index)?.segment(old.position)?;
+            let (segment, cluster) = topic.chain(want.index)?.segment(old.position)?;
             if scope.world.is_dead(segment, cluster, topic.name.as_str()) {
                 return None;
             }
-            let broker = facts::leader(scope.world, old.cluster, topic.name.as_str(), want.partition.index)?;
+            let broker = facts::leader(scope.world, old.cluster, topic.name.as_str(), want.index)?;
             let broker = BrokerRef { cluster: old.cluster, broker };
             scope.memory.relay_usable(broker, scope.now).then_some((position, *old, broker))
         };
         self.list.iter().enumerate().filter_map(usable).collect()
+    }
+
+    /// All of it, for the time that the request may wait at its broker.
+    pub(super) fn remember(&self, waiting: &mut Waiting) {
+        let mut last = None;
+        for want in &self.list {
+            if last.replace(want.topic) != Some(want.topic) {
+                waiting.topic(self.names.get(want.topic).map_or("", String::as_str));
+            }
+            let generation = match &want.at {
+                At::Live(topic, _) | At::Old(topic, _) | At::Blank(topic, _) => topic.generation(want.index),
+                At::Plain | At::Error(_) => 0,
+            };
+            waiting.partition(want.index, generation);
+        }
     }
 
     /// Whole topics of local entries for the partitions that `take` says yes to, and their count.
@@ -106,7 +125,7 @@ impl Wants {
 
 /// A local entry.
 fn entry(name: &str, want: &Want, scope: &mut Scope<'_>) -> Entry {
-    let index = want.partition.index;
+    let index = want.index;
     match &want.at {
         At::Plain => Entry::empty(index, -1, -1, -1),
         At::Error(error) => {
@@ -143,11 +162,10 @@ pub(super) fn watermarks(topic: &TopicModel, partition: i32, scope: &mut Scope<'
 
 /// Where an asked partition is.
 pub(super) fn at(name: &str, partition: &Partition, scope: &mut Scope<'_>) -> At {
-    let topic = match route::place(scope.world, scope.broker.cluster, name) {
-        Place::Here(None) => return At::Plain,
-        Place::Here(Some(topic)) => Arc::clone(topic),
-        Place::Elsewhere => return At::Error(code::NOT_LEADER_OR_FOLLOWER),
-        Place::Hidden => return At::Error(code::UNKNOWN_TOPIC_OR_PARTITION),
+    let topic = match route::place(scope.world, scope.broker.cluster, name).entry() {
+        Ok(None) => return At::Plain,
+        Ok(Some(topic)) => Arc::clone(topic),
+        Err(error) => return At::Error(error),
     };
     let world = scope.world;
     let offset = partition.fetch_offset;

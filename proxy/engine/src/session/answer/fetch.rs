@@ -6,8 +6,8 @@ use sluice_wire::header::AnswerHeader;
 use sluice_wire::walk::fetch::{self as walk, Event, Walker};
 
 use super::{AnswerSide, Due, GATHER, Slots, State};
-use crate::api::fetch::FetchPlan;
 use crate::api::fetch::answer::{self as fetch, Relayed};
+use crate::api::fetch::{FetchPlan, FetchSlot};
 use crate::outcome::{RequestHead, Scope};
 use crate::slot::SlotState;
 use crate::step::{AnswerStep, CloseReason};
@@ -37,12 +37,16 @@ impl AnswerSide {
             return AnswerStep::Close(CloseReason::BadAnswer);
         };
         let head = slot.head;
-        let SlotState::Fetch(plan) = &mut slot.state else {
+        let SlotState::Fetch(fetch) = &mut slot.state else {
             return AnswerStep::Close(CloseReason::BadAnswer);
         };
+        if let Some(bytes) = fetch.overtaken(head, scope) {
+            // What it was asked for is not served there any more.
+            return self.replace(total, bytes);
+        }
         let in_chunk = self.kept.is_empty();
         let window = if in_chunk { chunk.get(..total).unwrap_or(chunk) } else { self.kept.as_slice() };
-        let begun = match begin_fetch(head, total, window, plan.as_deref_mut(), scope) {
+        let begun = match begin_fetch(head, total, window, fetch.plan.as_deref_mut(), scope) {
             Ok(Some(begun)) => begun,
             Ok(None) => {
                 let n = chunk.len().min(GATHER).min(total.saturating_sub(self.kept.len()));
@@ -59,14 +63,10 @@ impl AnswerSide {
             Err(reason) => return AnswerStep::Close(reason),
         };
         let (size, head_bytes, fetch_head, rest) = match begun {
-            Begun::Replace(bytes) => {
-                self.state = State::Skip { left: total - self.kept.len(), forward: false };
-                self.kept.clear();
-                self.out = true;
-                return AnswerStep::Emit { consumed: 0, bytes };
-            }
+            Begun::Replace(bytes) => return self.replace(total, bytes),
             Begun::Walk { size, bytes, head, rest } => (size, bytes, head, rest),
         };
+        fetch.begins(scope);
         let walker = match self.walker.take() {
             Some(mut walker) => walker.restart(head.version, &fetch_head, rest).map(|()| walker),
             None => Walker::new(head.version, &fetch_head, rest),
@@ -87,6 +87,14 @@ impl AnswerSide {
         }
         let out = head_bytes.unwrap_or_else(|| self.kept[..size].to_vec());
         self.fetch_kept(size, out, slots, scope)
+    }
+
+    /// These bytes go instead of the source's answer, of which nothing has gone.
+    fn replace(&mut self, total: usize, bytes: Bytes) -> AnswerStep {
+        self.state = State::Skip { left: total.saturating_sub(self.kept.len()), forward: false };
+        self.kept.clear();
+        self.out = true;
+        AnswerStep::Emit { consumed: 0, bytes }
     }
 
     pub(super) fn fetch(&mut self, chunk: &mut [u8], slots: &mut Slots, scope: &mut Scope<'_>) -> Option<AnswerStep> {
@@ -177,7 +185,7 @@ impl AnswerSide {
         let (Some(walker), Some(slot)) = (self.walker.as_mut(), slots.front_mut()) else {
             return Advance::Close(CloseReason::BadAnswer);
         };
-        let SlotState::Fetch(plan) = &mut slot.state else {
+        let SlotState::Fetch(FetchSlot { plan, .. }) = &mut slot.state else {
             return Advance::Close(CloseReason::BadAnswer);
         };
         loop {

@@ -201,3 +201,28 @@ fn the_ring_is_bounded() {
     }
     assert_eq!(rig.seen[2].1.request_api_key, ApiKey::Heartbeat as i16);
 }
+
+#[test]
+fn local_answers_that_wait_are_bounded() {
+    let mut world = sample::WorldBuilder::sample();
+    for topic in 0..200 {
+        world = world.with_topic(sample::EAST, &format!("many-{topic}"), 50);
+    }
+    let answer = |correlation| frame::response::<HeartbeatRequest>(correlation, &HeartbeatResponse::default(), 4);
+    let mut rig =
+        Rig::new(sample::east(1), world.build()).with_broker(move |_, header, _| Some(answer(header.correlation_id)));
+    rig.slow_brokers = true;
+    rig.request(0, &HeartbeatRequest::default(), 4);
+    for correlation in 1..=8 {
+        rig.request(correlation, &MetadataRequest::default().with_topics(None), 9);
+    }
+    assert_eq!(rig.blocked, Some(super::rig::Blocked::Full));
+    // One answer is more than may wait, and it is the only one that does.
+    assert_eq!(rig.session.slots.len(), 2);
+    rig.brokers_answer();
+    rig.response::<HeartbeatRequest>(0, 4);
+    for correlation in 1..=8 {
+        assert!(rig.response::<MetadataRequest>(correlation, 9).topics.len() > 200);
+    }
+    assert!(rig.session.is_quiet());
+}

@@ -149,6 +149,23 @@ impl Rig {
         self.run();
     }
 
+    /// So many bytes of what slow brokers would answer first.
+    pub(crate) fn brokers_answer_only(&mut self, bytes: usize) {
+        let (source, answer) = self.waiting.first_mut().expect("a broker has an answer");
+        let part = answer.split_to(bytes);
+        let source = *source;
+        if answer.is_empty() {
+            self.waiting.remove(0);
+        }
+        self.legs.entry(source).or_default().answers.extend_from_slice(&part);
+        self.run();
+    }
+
+    /// The length of the next of these answers.
+    pub(crate) fn next_answer_size(&self) -> usize {
+        self.waiting.first().map_or(0, |(_, answer)| answer.len())
+    }
+
     /// The relay is lost.
     pub(crate) fn lose(&mut self, source: Source) {
         self.legs.remove(&source);
@@ -278,7 +295,9 @@ impl Rig {
         self.kept_back = None;
         let mut moved = false;
         for _ in 0..100_000 {
-            let source = match self.session.head() {
+            let cx = Context { world: &self.world, now: self.now, unix_now: self.unix_now };
+            self.session.on_world(&cx);
+            let source = match self.session.source() {
                 None => return moved,
                 Some(Source::Local) => {
                     let bytes = self.session.local_answer().expect("a local head has an answer");

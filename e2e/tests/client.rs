@@ -1,33 +1,50 @@
-//! The client, the admin calls and the ledger's log against real Apache Kafka. Each test makes its own topics on the cluster at
-//! `SLUICE_TEST_BOOTSTRAP` (comma-separated `host:port`) and deletes them:
-//!
-//! `SLUICE_TEST_BOOTSTRAP=127.0.0.1:9092 cargo test -p sluice-net --test kafka -- --ignored`
+//! Our own Kafka client on real Kafka: its admin calls, the seal with its probe and barrier, the ledger's log and who may
+//! write to it. One cluster serves all tests of the file; each makes topics of its own and deletes them.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "the helpers of tests are tests too"
+    reason = "the helpers of tests are tests too, and a test that takes a while tells how far it is"
 )]
 
+#[path = "client/admin.rs"]
 mod admin;
+#[path = "client/elections.rs"]
 mod elections;
+#[path = "client/log.rs"]
 mod log;
+#[path = "client/seal.rs"]
 mod seal;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use anyhow::Result;
+use sluice_e2e::process;
+use sluice_e2e::stage::{Stage, StageSpec};
 use sluice_net::admin::topics::{self, NewTopic, TopicView};
 use sluice_net::batch::{self, NewRecord, ProducerStamp};
 use sluice_net::{Client, ClientOptions};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A client of the cluster under test.
+/// Three brokers, as many as a ledger has replicas, and nothing in front of them.
+fn start() -> Result<Stage> {
+    // Nobody drops what all tests share: the kernel ends it with us.
+    process::require(&[("setpriv", "install util-linux")])?;
+    let mut spec = StageSpec::new("e2e/client", "127.0.27", 21_000)?;
+    (spec.clusters, spec.brokers, spec.mesh) = (1, 3, false);
+    spec.start(|line| eprintln!("{line}"))
+}
+
+/// A client of the cluster, which the first test starts.
 fn client() -> Client {
-    let bootstrap = std::env::var("SLUICE_TEST_BOOTSTRAP").expect("set SLUICE_TEST_BOOTSTRAP to a Kafka cluster");
-    let options = ClientOptions { client_id: "sluice-net-test".to_owned(), ..ClientOptions::default() };
+    static STAGE: OnceLock<Result<Stage, String>> = OnceLock::new();
+    let stage = STAGE.get_or_init(|| start().map_err(|error| format!("{error:#}")));
+    let bootstrap = stage.as_ref().expect("the cluster starts").bootstrap();
+    let options = ClientOptions { client_id: "sluice-e2e".to_owned(), ..ClientOptions::default() };
     Client::new(bootstrap.split(',').map(str::to_owned).collect(), options)
 }
 

@@ -36,7 +36,7 @@ async fn ends(client: &Client, topic: &TopicView) -> PerPartition<log_ends::LogE
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn a_seal_is_seen_by_the_probe_and_appends_nothing() {
     let client = client();
     let topic = new_topic(&client, "seal", 12).await;
@@ -84,7 +84,7 @@ async fn a_seal_is_seen_by_the_probe_and_appends_nothing() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn a_topic_can_be_born_sealed() {
     let client = client();
     let name = unique("born-sealed");

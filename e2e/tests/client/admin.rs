@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{PATIENCE, client, drop_topic, new_topic, one_batch, replicas, unique};
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn the_cluster_shows_itself() {
     let client = client();
     let view = cluster::view(&client).await.unwrap();
@@ -31,7 +31,7 @@ async fn the_cluster_shows_itself() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn topics_are_created_described_and_deleted_by_id() {
     let client = client();
     let name = unique("topics");
@@ -60,7 +60,7 @@ async fn topics_are_created_described_and_deleted_by_id() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn configs_are_set_tried_and_removed() {
     let client = client();
     let topic = new_topic(&client, "configs", 1).await;
@@ -98,7 +98,7 @@ async fn configs_are_set_tried_and_removed() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn ends_watermarks_epochs_and_offsets() {
     let client = client();
     let topic = new_topic(&client, "ends", 4).await;
@@ -161,7 +161,7 @@ async fn ends_watermarks_epochs_and_offsets() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn producers_are_told_with_their_last_sequence() {
     let client = client();
     let topic = new_topic(&client, "producers", 2).await;
@@ -185,7 +185,7 @@ async fn producers_are_told_with_their_last_sequence() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn an_open_transaction_is_found_before_it_has_written() {
     let client = client();
     let topic = new_topic(&client, "transactions", 3).await;

@@ -33,7 +33,7 @@ async fn drop_ledger(client: &Client, log: &LedgerLog) {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn the_topic_is_made_and_set_right() {
     let client = client();
     let brokers = client.brokers().await.unwrap().len();
@@ -63,7 +63,7 @@ async fn the_topic_is_made_and_set_right() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn what_is_appended_is_read_back_and_followed() {
     let client = client();
     let log = ledger(&client).await;
@@ -101,7 +101,7 @@ async fn what_is_appended_is_read_back_and_followed() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn a_new_writer_fences_the_old_one() {
     let client = client();
     let log = ledger(&client).await;
@@ -126,7 +126,7 @@ async fn a_new_writer_fences_the_old_one() {
 }
 
 #[tokio::test]
-#[ignore = "needs Kafka: set SLUICE_TEST_BOOTSTRAP"]
+#[ignore = "needs Kafka: run by make e2e-kafka"]
 async fn a_writer_renews_itself_and_goes_on() {
     let client = client();
     let log = ledger(&client).await;

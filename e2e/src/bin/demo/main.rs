@@ -3,21 +3,27 @@
 
 #![allow(clippy::print_stdout, reason = "a program for people: its output is its purpose")]
 
+mod report;
+mod verdict;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Parser;
-use serde::Serialize;
 use sluice_crds::TopicRouteStatus;
 use sluice_crds::topic_route::Phase;
-use sluice_e2e::history::{Anomaly, Recorder, Verdict};
+use sluice_e2e::history::Recorder;
 use sluice_e2e::kafka::KAFKA_4;
-use sluice_e2e::load::{Finished, Load, LoadSpec, MoveReport};
-use sluice_e2e::stage::{CLUSTERS, StageSpec, logs_with};
+use sluice_e2e::load::{Load, LoadSpec, MoveReport};
+use sluice_e2e::measure::{HotLoads, Machine, Pauses, Spread};
+use sluice_e2e::stage::{CLUSTERS, Stage, StageSpec, logs_with};
+
+use crate::report::{Clients, HotLoadReport, Rate, ReportFile, write_report};
+use crate::verdict::{print_hot_loads, print_verdict};
 
 /// Moves a live topic between two real Kafka clusters under load, and back, and checks what every client saw.
 #[derive(Debug, Parser)]
@@ -92,6 +98,7 @@ fn stop_on_interrupt() {
 
 fn run(args: &Args) -> Result<bool> {
     let begin = Instant::now();
+    let mut machine = Machine::at_begin();
     let moves = if args.direct { 0 } else { args.moves };
     let mut spec = StageSpec::new("demo", &args.subnet, args.port)?;
     spec.brokers = usize::from(args.brokers);
@@ -107,14 +114,23 @@ fn run(args: &Args) -> Result<bool> {
     stage.create_topic(TOPIC, args.partitions)?;
     println!("  topic {TOPIC}: {} partitions on east, seen through {}", args.partitions, stage.bootstrap());
 
-    println!("\nClients: 2 librdkafka producers (idempotent), 1 Java VerifiableProducer (acks=all, idempotent),");
-    println!("         a group of 2 consumers that commit, a raw watcher of watermarks and epochs");
+    let clients = Clients::of(&stage);
+    println!(
+        "\nClients: librdkafka {}: 2 producers (idempotent), a group of 2 consumers that commit",
+        clients.librdkafka
+    );
+    println!("         Kafka's Java clients {}: 1 VerifiableProducer (acks=all, idempotent)", clients.java);
+    println!("         a raw watcher of watermarks and epochs");
+    let samples = args.moves.clamp(5, 20);
+    let mut hot_loads =
+        HotLoadReport { idle: time_hot_loads(&mut stage, samples, "before the load")?, under_load: None };
     let mut load_spec = LoadSpec::new(TOPIC, args.partitions, args.rate);
     load_spec.history = Some(folder.join("history.jsonl"));
     let mut load = Load::start(load_spec, &stage)?;
     let ticker = Ticker::start(load.recorder(), begin);
     load.wait_flowing(Duration::from_secs(40))?;
     rest(args.seconds);
+    hot_loads.under_load = time_hot_loads(&mut stage, samples, "under load")?;
     let mut reports = Vec::new();
     for number in 0..moves {
         let to = CLUSTERS[usize::from(number % 2 == 0)];
@@ -138,13 +154,46 @@ fn run(args: &Args) -> Result<bool> {
     let finished = load.finish(&stage, &mut reports, |line| println!("  {line}"))?;
     let panics = logs_with(&folder.join("logs"), &["panicked at"]);
     stage.end();
+    machine.at_end();
     let good = finished.is_good() && panics.is_empty() && reports.len() == usize::try_from(moves)?;
-    print_verdict(&finished, &reports, &panics, begin.elapsed());
+    print_verdict(&finished, &reports, &panics);
+    print_hot_loads(&hot_loads);
+    println!("\nTook {:.0} s; {machine}", begin.elapsed().as_secs_f32());
     println!("\n{}", if good { "ALL RIGHT" } else { "NOT RIGHT: see above" });
     if let Some(file) = &args.report {
-        write_report(file, args, &finished, &reports, good)?;
+        let report = ReportFile {
+            good,
+            machine,
+            kafka: [&args.kafka_a, &args.kafka_b],
+            brokers_per_cluster: args.brokers,
+            clients,
+            partitions: args.partitions,
+            records_per_second: Rate { wanted: args.rate, acknowledged: finished.records_per_second().round() },
+            hot_load: hot_loads,
+            pause: Pauses::of(&reports),
+            moves: &reports,
+            verdict: &finished.verdict,
+            client_errors: &finished.errors,
+        };
+        write_report(file, &report)?;
     }
     Ok(good)
+}
+
+/// Changes files that move nothing, and waits each time until every proxy serves by the change.
+fn time_hot_loads(stage: &mut Stage, samples: u32, when: &str) -> Result<Option<HotLoads>> {
+    let (name, bootstrap) = (stage.clusters[0].name().to_owned(), stage.clusters[0].bootstrap());
+    let Some(mesh) = &stage.mesh else { return Ok(None) };
+    let found = HotLoads::of(&mesh.time_hot_loads(&name, &bootstrap, true, samples)?);
+    if let Some(found) = &found {
+        let Spread { median, worst, .. } = found.total;
+        println!(
+            "  {when}: a changed file reaches all proxies within {median:.1} ms (median of {samples}, worst {worst:.1})"
+        );
+    }
+    // A move is not to begin while something else is still being taken up.
+    stage.mesh()?.wait_ready(&CLUSTERS, Duration::from_secs(30))?;
+    Ok(found)
 }
 
 fn rest(seconds: u64) {
@@ -211,118 +260,4 @@ impl Ticker {
         // Nothing to lose but a line of output.
         let _ = self.thread.join();
     }
-}
-
-/// The verdict's rows: name, the anomalies that count to it.
-const ROWS: [(&str, &[Anomaly]); 8] = [
-    ("lost", &[Anomaly::LostWrite, Anomaly::Unseen]),
-    ("duplicated", &[Anomaly::Duplicate]),
-    ("out of order", &[Anomaly::OutOfOrder, Anomaly::LateOffset, Anomaly::ReadBackwards]),
-    (
-        "offset breaks",
-        &[
-            Anomaly::OffsetBreak,
-            Anomaly::Hole,
-            Anomaly::ReadSkip,
-            Anomaly::InconsistentOffset,
-            Anomaly::SplitBrain,
-            Anomaly::GhostWrite,
-            Anomaly::UnknownValue,
-        ],
-    ),
-    ("watermarks, epochs fell", &[Anomaly::WatermarkRegress, Anomaly::EpochRegress]),
-    ("group positions wrong", &[Anomaly::CommitTooFar, Anomaly::GroupDrift, Anomaly::GroupSkip, Anomaly::GroupRewind]),
-    ("clients in trouble", &[Anomaly::ProducerState, Anomaly::FatalError]),
-    ("stuck", &[Anomaly::Stuck]),
-];
-
-fn row(name: &str, value: impl std::fmt::Display) {
-    println!("  {name:<26} {value:>10}");
-}
-
-fn print_verdict(finished: &Finished, moves: &[MoveReport], panics: &[(PathBuf, String)], took: Duration) {
-    let verdict = &finished.verdict;
-    println!("\nVerdict");
-    row("records sent", verdict.sent);
-    row("acknowledged", verdict.acknowledged);
-    row("read", verdict.read);
-    for (name, anomalies) in ROWS {
-        row(name, sum(verdict, anomalies));
-    }
-    if !moves.is_empty() {
-        print_moves(moves);
-    }
-    println!("  took {:.0} s; load of the machine {}", took.as_secs_f32(), load_average());
-    if !verdict.is_good() {
-        println!("\n{verdict}");
-    }
-    for error in &finished.errors {
-        println!("  client: {error}");
-    }
-    for (file, line) in panics {
-        println!("  {}: {line}", file.display());
-    }
-}
-
-fn print_moves(moves: &[MoveReport]) {
-    println!("\nMoves (milliseconds; the client's gap is the longest time without an acknowledgement on a partition)");
-    println!(
-        "  {:<16} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}   {:>10} {:>10}",
-        "", "total", "pause", "fence", "seal", "record", "switch", "gap median", "gap worst"
-    );
-    for report in moves {
-        let part = |value: Option<i64>| value.map_or_else(|| "?".to_owned(), |value| value.to_string());
-        let parts = report.parts_millis;
-        println!(
-            "  {:<16} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}   {:>10.1} {:>10.1}",
-            format!("{} -> {}", report.from, report.to),
-            report.total_millis,
-            part(report.pause_millis),
-            part(parts.map(|p| p[0])),
-            part(parts.map(|p| p[1])),
-            part(parts.map(|p| p[2])),
-            part(parts.map(|p| p[3])),
-            report.client_gap_median_millis,
-            report.client_gap_worst_millis,
-        );
-    }
-}
-
-fn sum(verdict: &Verdict, anomalies: &[Anomaly]) -> u64 {
-    anomalies.iter().map(|anomaly| verdict.count(*anomaly)).sum()
-}
-
-fn load_average() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("{} on {cores} cores", text.split(' ').take(3).collect::<Vec<_>>().join(" "))
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ReportFile<'a> {
-    good: bool,
-    kafka: [&'a str; 2],
-    partitions: i32,
-    rate: u32,
-    machine_load: String,
-    moves: &'a [MoveReport],
-    verdict: &'a Verdict,
-    client_errors: &'a [String],
-}
-
-fn write_report(file: &PathBuf, args: &Args, finished: &Finished, moves: &[MoveReport], good: bool) -> Result<()> {
-    let report = ReportFile {
-        good,
-        kafka: [&args.kafka_a, &args.kafka_b],
-        partitions: args.partitions,
-        rate: args.rate,
-        machine_load: load_average(),
-        moves,
-        verdict: &finished.verdict,
-        client_errors: &finished.errors,
-    };
-    let text = serde_json::to_string_pretty(&report).context("the report as JSON")?;
-    ensure!(file.file_name().is_some(), "--report names no file");
-    std::fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))
 }

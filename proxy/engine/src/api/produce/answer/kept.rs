@@ -1,0 +1,277 @@
+//! A Produce answer that is kept back: what a move alone has caused is not told before the client can be told where to go.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::messages::DescribeConfigsResponse;
+use kafka_protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
+use kafka_protocol::messages::produce_response::ProduceResponse;
+use kafka_protocol::protocol::StrBytes;
+use sluice_mesh::model::{BrokerRef, World};
+use sluice_wire::walk::produce_answer::{self as wire, Endpoint};
+
+use super::super::{Note, What, longest_hold};
+use super::{map_partition, moved_away, refusal, set};
+use crate::ask::{Ask, Call, Reply, Request, Response, Target};
+use crate::code;
+use crate::memory::FirstSight;
+use crate::outcome::{RequestHead, Scope};
+use crate::step::CloseReason;
+
+/// How often a sealed topic is looked at, milliseconds.
+const SEAL_POLL: u64 = 100;
+
+/// Time limit of that look, milliseconds.
+const ASK_TIMEOUT: u64 = 1_000;
+
+/// A batch header alone is longer than this: a topic with such a limit is sealed.
+const SEAL_MAX: i64 = 60;
+
+/// What a kept answer waits for.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    Frame(Bytes),
+    Ask(Ask),
+    Hold(u64),
+    Close(CloseReason),
+}
+
+/// An answer that is kept back.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    head: RequestHead,
+    answer: ProduceResponse,
+    endpoints: Vec<Endpoint>,
+    waiting: Vec<Waiting>,
+    /// When the frame was decided to go.
+    begun: u64,
+    /// When waiting for a seal ends.
+    until: u64,
+    /// When the seal is looked at again.
+    look_at: u64,
+}
+
+/// A partition whose answer is not known yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    topic: Arc<str>,
+    partition: i32,
+    why: Why,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Refused by us because of a fence.
+    Fenced { attempt: u64, until: u64 },
+    /// Refused by the broker with this error; it may be a seal.
+    Refused { error: i16, seen_sealed: bool },
+}
+
+impl Waiting {
+    /// For whether the broker's refusal is a seal.
+    pub(super) fn refused(topic: &Arc<str>, partition: i32, error: i16) -> Self {
+        Self { topic: Arc::clone(topic), partition, why: Why::Refused { error, seen_sealed: false } }
+    }
+}
+
+impl Kept {
+    /// Everything that can be answered at once is; the rest waits.
+    pub(super) fn new(
+        head: RequestHead,
+        notes: &[Note],
+        timeout_ms: i32,
+        begun: u64,
+        mut answer: ProduceResponse,
+        scope: &mut Scope<'_>,
+    ) -> Result<Self, CloseReason> {
+        let mut endpoints = Vec::new();
+        let mut waiting = Vec::new();
+        let world = scope.world;
+        for topic in &mut answer.responses {
+            let name: Arc<str> = topic.name.as_str().into();
+            for partition in &mut topic.partition_responses {
+                let index = partition.index;
+                let mut notes = notes.iter().filter(|note| note.partition == index && *note.topic == *name);
+                let verdict = notes.clone().find(|note| !matches!(note.what, What::First(_))).map(|note| &note.what);
+                match verdict {
+                    None | Some(What::First(_)) => {
+                        map_partition(&name, partition, &mut endpoints, &mut waiting, scope);
+                    }
+                    // A batch whose CRC is broken can't have been stored.
+                    Some(_) if partition.error_code == code::NONE => return Err(CloseReason::BadAnswer),
+                    Some(What::Duplicate) => set(partition, refusal(world, &name, index, code::NONE, &mut endpoints)),
+                    Some(What::Refused(error)) => {
+                        set(partition, refusal(world, &name, index, *error, &mut endpoints));
+                    }
+                    Some(What::Fenced { attempt, until }) => {
+                        let why = Why::Fenced { attempt: *attempt, until: *until };
+                        waiting.push(Waiting { topic: Arc::clone(&name), partition: index, why });
+                    }
+                }
+                let stored = partition.error_code == code::NONE;
+                for key in notes.by_ref().filter_map(|note| match &note.what {
+                    What::First(key) => Some(key),
+                    _ => None,
+                }) {
+                    if stored {
+                        scope.memory.set_producer(key.clone(), FirstSight::Done);
+                    } else {
+                        scope.memory.forget_producer(key);
+                    }
+                }
+            }
+        }
+        // The broker's own endpoints are physical: only what our hints name is told.
+        answer.node_endpoints.clear();
+        let until = scope.now.saturating_add(longest_hold(timeout_ms, world));
+        Ok(Self { head, answer, endpoints, waiting, begun, until, look_at: scope.now })
+    }
+
+    /// What to do now; `reply` is the one to the last ask.
+    pub(crate) fn settle(&mut self, reply: Option<Reply>, scope: &mut Scope<'_>) -> Settled {
+        let sealed = reply.map(|reply| self.seals(reply, scope));
+        let mut endpoints = std::mem::take(&mut self.endpoints);
+        let mut still = Vec::new();
+        let mut hold = u64::MAX;
+        let mut ask = false;
+        for mut wait in std::mem::take(&mut self.waiting) {
+            let moved = moved_away(scope.world, scope.broker, &wait.topic);
+            let verdict = match &mut wait.why {
+                Why::Fenced { attempt, until } => {
+                    let fence = scope.world.model.topic(&wait.topic).and_then(|topic| topic.fence.as_ref());
+                    let fenced = !moved && fence.is_some_and(|fence| fence.attempt == *attempt);
+                    if fenced && scope.now < *until {
+                        hold = hold.min(*until);
+                        None
+                    } else {
+                        Some(code::NOT_LEADER_OR_FOLLOWER)
+                    }
+                }
+                Why::Refused { .. } if moved => Some(code::NOT_LEADER_OR_FOLLOWER),
+                Why::Refused { error, seen_sealed } => {
+                    let seal = sealed.as_ref().map(|sealed| sealed.contains(&wait.topic));
+                    match seal {
+                        // What the broker refuses by itself is the client's to know. But the seal may have gone between
+                        // its refusal and this look: only a batch that was sent after the topic was seen open is too
+                        // large indeed.
+                        Some(false) if !*seen_sealed => {
+                            let late = *error == code::MESSAGE_TOO_LARGE
+                                && !scope.memory.was_open(&wait.topic, self.begun, scope.now);
+                            Some(if late { code::NOT_LEADER_OR_FOLLOWER } else { *error })
+                        }
+                        Some(false) => Some(code::NOT_LEADER_OR_FOLLOWER),
+                        Some(true) if scope.now >= self.until => Some(code::NOT_LEADER_OR_FOLLOWER),
+                        Some(true) => {
+                            scope.memory.sealed(&wait.topic);
+                            *seen_sealed = true;
+                            self.look_at = scope.now.saturating_add(SEAL_POLL);
+                            hold = hold.min(self.look_at);
+                            None
+                        }
+                        None if scope.now >= self.look_at => {
+                            ask = true;
+                            None
+                        }
+                        None => {
+                            hold = hold.min(self.look_at);
+                            None
+                        }
+                    }
+                }
+            };
+            match verdict {
+                Some(error) => self.set(&wait, error, &mut endpoints, scope.world),
+                None => still.push(wait),
+            }
+        }
+        self.endpoints = endpoints;
+        self.waiting = still;
+        if self.waiting.is_empty() {
+            return self.frame();
+        }
+        if ask { Settled::Ask(self.ask(scope.broker)) } else { Settled::Hold(hold) }
+    }
+
+    fn set(&mut self, wait: &Waiting, error: i16, endpoints: &mut Vec<Endpoint>, world: &World) {
+        let topics = self.answer.responses.iter_mut().filter(|topic| topic.name.as_str() == &*wait.topic);
+        for partition in topics.flat_map(|topic| &mut topic.partition_responses) {
+            if partition.index != wait.partition {
+                continue;
+            }
+            if partition.error_code == error {
+                continue;
+            }
+            set(partition, refusal(world, &wait.topic, wait.partition, error, endpoints));
+        }
+    }
+
+    fn frame(&mut self) -> Settled {
+        let mut answer = std::mem::take(&mut self.answer);
+        if self.head.version >= 10 {
+            for endpoint in &self.endpoints {
+                wire::add_endpoint(&mut answer, endpoint);
+            }
+        } else {
+            for partition in answer.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
+                partition.current_leader = <_>::default();
+            }
+        }
+        match wire::encode(self.head.version, self.head.correlation_id, &answer) {
+            Ok(bytes) => Settled::Frame(bytes),
+            Err(_) => Settled::Close(CloseReason::BadAnswer),
+        }
+    }
+
+    /// Is each topic that the broker refused to write sealed? Asked at the broker that refused: others may not know yet.
+    fn ask(&self, broker: BrokerRef) -> Ask {
+        let mut names: Vec<&Arc<str>> = Vec::new();
+        for wait in &self.waiting {
+            if matches!(wait.why, Why::Refused { .. }) && !names.contains(&&wait.topic) {
+                names.push(&wait.topic);
+            }
+        }
+        let resources = names
+            .into_iter()
+            .map(|name| {
+                DescribeConfigsResource::default()
+                    .with_resource_type(2)
+                    .with_resource_name(StrBytes::from_string(name.as_ref().to_owned()))
+                    .with_configuration_keys(Some(vec![StrBytes::from_static_str("max.message.bytes")]))
+            })
+            .collect();
+        Ask::Calls(vec![Call {
+            cluster: broker.cluster,
+            to: Target::Broker(broker.broker),
+            request: Request::DescribeConfigs(DescribeConfigsRequest::default().with_resources(resources)),
+            timeout_millis: ASK_TIMEOUT,
+        }])
+    }
+
+    /// The sealed ones among the topics asked about. Without an answer: all, for an error that a move has caused must not
+    /// reach a client, and the hold is bounded.
+    fn seals(&self, reply: Reply, scope: &Scope<'_>) -> Vec<Arc<str>> {
+        let asked = self.waiting.iter().filter(|wait| matches!(wait.why, Why::Refused { .. }));
+        let answer = match reply {
+            Reply::Calls(results) => results.into_iter().next().and_then(Result::ok),
+            Reply::Refreshed => None,
+        };
+        let answer = match answer {
+            Some(Response::DescribeConfigs(answer)) => Some(answer),
+            _ => None,
+        };
+        let fenced = |name: &str| scope.world.model.topic(name).is_some_and(|topic| topic.fence.is_some());
+        asked
+            .filter(|wait| fenced(&wait.topic) || answer.as_ref().is_none_or(|answer| is_sealed(answer, &wait.topic)))
+            .map(|wait| Arc::clone(&wait.topic))
+            .collect()
+    }
+}
+
+fn is_sealed(answer: &DescribeConfigsResponse, topic: &str) -> bool {
+    let found = answer.results.iter().find(|result| result.resource_name.as_str() == topic);
+    let value = found
+        .and_then(|found| found.configs.iter().find(|config| config.name.as_str() == "max.message.bytes"))
+        .and_then(|config| config.value.as_ref())
+        .and_then(|value| value.as_str().parse::<i64>().ok());
+    value.is_some_and(|value| value <= SEAL_MAX)
+}
