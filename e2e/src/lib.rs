@@ -1,14 +1,16 @@
 //! The end-to-end kit: real Kafka, real clients, Sluice's own binaries, and a checker that says from the recorded
 //! history alone whether anything was lost, repeated or put out of order.
 //!
-//! `kafka` knows nothing of Sluice, `history` nothing of either; `stage` puts them together for the demo, the
-//! playground and the tests.
+//! `kafka` and `kubernetes` know nothing of Sluice, `history` nothing of any; `stage` puts them together for the demo,
+//! the playground and the tests.
 
 pub mod history;
 pub mod kafka;
+pub mod kubernetes;
 pub mod load;
 pub mod measure;
 pub mod mesh;
+pub mod noted;
 pub mod process;
 pub mod stage;
 pub mod workload;

@@ -39,14 +39,14 @@ fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1_000_000.0).round() / 1_000.0
 }
 
-/// From the change of a file to the last proxy that serves by it.
+/// From a change (of a file, or by a request to the API server) to the last proxy that serves by it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HotLoads {
     /// The whole way.
     pub total: Spread,
-    /// From the file to the mesh document that has the change.
-    pub file_to_document: Spread,
+    /// From the change to the mesh document that has it.
+    pub change_to_document: Spread,
     /// From that document to the last proxy's report.
     pub document_to_proxies: Spread,
 }
@@ -57,7 +57,7 @@ impl HotLoads {
         let spread = |part: fn(&HotLoad) -> Duration| Spread::of(samples.iter().map(|sample| millis(part(sample))));
         Some(Self {
             total: spread(HotLoad::total)?,
-            file_to_document: spread(|sample| sample.to_document)?,
+            change_to_document: spread(|sample| sample.to_document)?,
             document_to_proxies: spread(|sample| sample.to_proxies)?,
         })
     }
@@ -65,8 +65,8 @@ impl HotLoads {
     /// Name and figure, for a table.
     pub fn rows(&self) -> [(&'static str, Spread); 3] {
         [
-            ("changed file to all proxies", self.total),
-            ("  file to document", self.file_to_document),
+            ("change to all proxies", self.total),
+            ("  change to document", self.change_to_document),
             ("  document to all proxies", self.document_to_proxies),
         ]
     }
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(HotLoads::of(&[]), None);
         let found = HotLoads::of(&[sample(10_000, 2_500), sample(30_000, 1_500), sample(20_000, 500)]).unwrap();
         assert_eq!((found.total.median, found.total.worst), (20.5, 31.5));
-        assert_eq!((found.file_to_document.median, found.file_to_document.worst), (20.0, 30.0));
+        assert_eq!((found.change_to_document.median, found.change_to_document.worst), (20.0, 30.0));
         assert_eq!((found.document_to_proxies.median, found.document_to_proxies.worst), (1.5, 2.5));
     }
 

@@ -1,7 +1,12 @@
-//! Sluice in directory mode: one operator, one proxy per broker node, resources by rename, status and reports by reading.
+//! Sluice as it runs: an operator or two, one proxy per broker node, and the [`Outside`] where they and their users meet: a
+//! directory, or a namespace of a Kubernetes cluster. Applying, deleting and reading are the same for both; what only one
+//! of them has is behind [`Mesh::kubernetes`] and [`Mesh::resources`].
 
 mod directory;
 mod hot_load;
+mod kubernetes;
+mod outside;
+mod resource;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -13,9 +18,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{Lifetime, Process, Spawn};
-pub use directory::{cluster_yaml, route_yaml};
+pub use directory::Directory;
 pub use hot_load::{DirectorySight, HotLoad, Sight, hot_load};
+pub use kubernetes::{Event, Kubernetes, KubernetesSpec, NamespaceSight, remove_namespaces};
+pub use outside::Outside;
+pub use resource::{Kind, cluster_yaml, route_yaml};
 pub use wait::summary;
+
+/// The name of the first operator, as a process and in the operators' Lease.
+pub const OPERATOR: &str = "operator";
+/// The name of the second one.
+pub const SECOND_OPERATOR: &str = "operator-2";
 
 /// A node: a loopback address with a broker and a proxy on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +42,8 @@ pub struct Node {
 /// What the mesh is to be.
 #[derive(Debug, Clone)]
 pub struct MeshSpec {
-    /// The directory that operator and proxies share; wiped at the start.
+    /// The directory that operator and proxies share. On Kubernetes, where they share none, the copy of the mesh document
+    /// that nodes mount lies in it (see [`Kubernetes::mount`]). Wiped at the start.
     pub directory: PathBuf,
     /// Where logs go.
     pub logs: PathBuf,
@@ -41,7 +55,7 @@ pub struct MeshSpec {
     pub port_base: u16,
     /// Port of every proxy's admin endpoint, on its node's address.
     pub proxy_admin: u16,
-    /// Port of the operator's admin endpoint, on the first node's address.
+    /// Port of the operators' admin endpoint, on the address of the first node; of the second one, for the second.
     pub operator_admin: u16,
     /// How long operator and proxies may live.
     pub lifetime: Lifetime,
@@ -53,20 +67,34 @@ pub struct MeshSpec {
 #[derive(Debug)]
 pub struct Mesh {
     spec: MeshSpec,
-    operator: Option<Process>,
+    operators: BTreeMap<String, Process>,
     proxies: BTreeMap<String, Process>,
+    /// Dropped after those who use it.
+    outside: Outside,
+    /// Starts of operators up to now: each has an identity of its own.
+    starts: u32,
 }
 
 impl Mesh {
-    /// Starts the operator and all proxies on an empty directory.
-    pub fn start(spec: MeshSpec) -> Result<Self> {
+    /// Starts an operator and all proxies: in an empty directory, or in the namespace that is given.
+    pub fn start(spec: MeshSpec, kubernetes: Option<Kubernetes>) -> Result<Self> {
         if spec.directory.exists() {
             std::fs::remove_dir_all(&spec.directory).with_context(|| format!("wipe {}", spec.directory.display()))?;
         }
-        std::fs::create_dir_all(spec.directory.join("resources"))?;
-        let mut mesh = Self { spec, operator: None, proxies: BTreeMap::new() };
+        let outside = if let Some(kubernetes) = kubernetes {
+            std::fs::create_dir_all(&spec.directory)?;
+            Outside::Kubernetes(Box::new(kubernetes))
+        } else {
+            std::fs::create_dir_all(spec.directory.join("resources"))?;
+            Outside::Directory(Directory::new(&spec.directory))
+        };
+        let mut mesh = Self::not_started(spec, outside);
         mesh.launch().inspect_err(|_| mesh.end())?;
         Ok(mesh)
+    }
+
+    fn not_started(spec: MeshSpec, outside: Outside) -> Self {
+        Self { spec, outside, operators: BTreeMap::new(), proxies: BTreeMap::new(), starts: 0 }
     }
 
     fn launch(&mut self) -> Result<()> {
@@ -80,6 +108,21 @@ impl Mesh {
     /// What it was made from.
     pub fn spec(&self) -> &MeshSpec {
         &self.spec
+    }
+
+    /// Where operator, proxies and users meet.
+    pub fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// The namespace, its control plane and `kubectl`; an error in directory mode.
+    pub fn kubernetes(&self) -> Result<&Kubernetes> {
+        self.outside.kubernetes()
+    }
+
+    /// The same, to kill the API server or to wipe etcd.
+    pub fn kubernetes_mut(&mut self) -> Result<&mut Kubernetes> {
+        self.outside.kubernetes_mut()
     }
 
     /// Bootstrap addresses of all proxies.
@@ -96,9 +139,10 @@ impl Mesh {
         self.spec.nodes.iter().find(|node| node.name == name).with_context(|| format!("there is no node {name}"))
     }
 
-    /// All processes of ours that run.
+    /// All processes that run: ours, and those of a control plane that was started for them.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
-        self.operator.iter().chain(self.proxies.values())
+        let plane = self.outside.kubernetes().ok().into_iter().flat_map(|kubernetes| kubernetes.plane().processes());
+        self.operators.values().chain(self.proxies.values()).chain(plane)
     }
 
     fn spawn(&self, name: &str, program: &str) -> Result<Spawn> {
@@ -107,29 +151,56 @@ impl Mesh {
         Ok(self.spec.env.iter().fold(spawn, |spawn, (key, value)| spawn.env(key, value)))
     }
 
-    /// Starts the operator (again).
+    /// Starts the first operator (again).
     pub fn start_operator(&mut self) -> Result<()> {
-        let admin = format!("{}:{}", self.spec.nodes[0].host, self.spec.operator_admin);
+        self.start_operator_named(OPERATOR)
+    }
+
+    /// Starts a second operator beside the first (again): it stands by until the first one does not lead any more.
+    pub fn start_second_operator(&mut self) -> Result<()> {
+        self.start_operator_named(SECOND_OPERATOR)
+    }
+
+    /// Starts [`OPERATOR`] or [`SECOND_OPERATOR`] (again). Which one leads on Kubernetes says [`Kubernetes::leader`].
+    pub fn start_operator_named(&mut self, name: &str) -> Result<()> {
+        let admin = self.operator_admin(name)?;
+        self.starts += 1;
+        let identity = format!("{name}.{}", self.starts);
         let process = self
-            .spawn("operator", "sluice-operator")?
-            .arg("--directory")
-            .arg(&self.spec.directory)
+            .spawn(name, "sluice-operator")?
             .args(["--mesh", "default", "--admin", &admin])
+            .args(self.outside.operator_args(&identity))
             .start()?;
-        self.operator = Some(process);
+        self.operators.insert(name.to_owned(), process);
         Ok(())
     }
 
-    /// SIGKILL to the operator.
+    fn operator_admin(&self, name: &str) -> Result<String> {
+        let place = usize::from(name == SECOND_OPERATOR);
+        let node = self.spec.nodes.get(place).with_context(|| format!("there is no node for {name}"))?;
+        Ok(format!("{}:{}", node.host, self.spec.operator_admin))
+    }
+
+    /// SIGKILL to the first operator.
     pub fn kill_operator(&mut self) {
-        if let Some(mut operator) = self.operator.take() {
+        self.kill_operator_named(OPERATOR);
+    }
+
+    /// SIGKILL to an operator, if it runs.
+    pub fn kill_operator_named(&mut self, name: &str) {
+        if let Some(mut operator) = self.operators.remove(name) {
             operator.kill();
         }
     }
 
-    /// The operator, to stop it for a while.
+    /// The first operator, to stop it for a while.
     pub fn operator(&mut self) -> Result<&mut Process> {
-        self.operator.as_mut().context("the operator does not run")
+        self.operator_named(OPERATOR)
+    }
+
+    /// An operator, to stop it for a while.
+    pub fn operator_named(&mut self, name: &str) -> Result<&mut Process> {
+        self.operators.get_mut(name).with_context(|| format!("the operator {name} does not run"))
     }
 
     /// Starts a node's proxy (again).
@@ -140,8 +211,7 @@ impl Mesh {
             .args(["--name", name, "--host", &node.host, "--broker-host", &node.host])
             .args(["--bootstrap-port", &self.spec.port.to_string()])
             .args(["--port-base", &self.spec.port_base.to_string()])
-            .arg("--directory")
-            .arg(&self.spec.directory)
+            .args(self.outside.proxy_args(&self.spec.directory))
             .args(["--admin", &format!("{}:{}", node.host, self.spec.proxy_admin)])
             .start()?;
         self.proxies.insert(name.to_owned(), process);
@@ -164,14 +234,19 @@ impl Mesh {
         get(&format!("{}:{}", self.node(name)?.host, self.spec.proxy_admin), path)
     }
 
-    /// The answer, headers and all, of the operator's admin endpoint.
+    /// The answer, headers and all, of the first operator's admin endpoint.
     pub fn get_from_operator(&self, path: &str) -> Result<String> {
-        get(&format!("{}:{}", self.spec.nodes[0].host, self.spec.operator_admin), path)
+        get(&self.operator_admin(OPERATOR)?, path)
+    }
+
+    /// The answer, headers and all, of an operator's admin endpoint.
+    pub fn get_from_operator_named(&self, name: &str, path: &str) -> Result<String> {
+        get(&self.operator_admin(name)?, path)
     }
 
     /// Fails if one of our processes has ended by itself.
     pub fn check_alive(&mut self) -> Result<()> {
-        for process in self.operator.iter_mut().chain(self.proxies.values_mut()) {
+        for process in self.operators.values_mut().chain(self.proxies.values_mut()) {
             if !process.alive() {
                 bail!("{} has ended; {} ends with\n{}", process.name(), process.log().display(), process.log_tail(20));
             }
@@ -179,13 +254,17 @@ impl Mesh {
         Ok(())
     }
 
-    /// Ends everything.
+    /// Ends everything: operators and proxies, then the control plane if it was started for them, or the namespace in the
+    /// user's cluster.
     pub fn end(&mut self) {
-        self.kill_operator();
-        for process in self.proxies.values_mut() {
+        for process in self.operators.values_mut().chain(self.proxies.values_mut()) {
             process.kill();
         }
+        self.operators.clear();
         self.proxies.clear();
+        if let Outside::Kubernetes(kubernetes) = &mut self.outside {
+            kubernetes.end();
+        }
     }
 }
 
@@ -230,7 +309,7 @@ mod tests {
             lifetime: Lifetime::WithUs,
             env: Vec::new(),
         };
-        Mesh { spec, operator: None, proxies: BTreeMap::new() }
+        Mesh::not_started(spec, Outside::Directory(Directory::new(directory)))
     }
 
     #[test]
@@ -245,8 +324,8 @@ mod tests {
         assert_eq!(cluster.spec.home, Some(true));
         let route: sluice_crds::TopicRoute = serde_yaml::from_str(&read("topicroute-orders.yaml")).unwrap();
         assert_eq!((route.spec.topic.as_str(), route.spec.cluster_ref.name.as_str()), ("orders", "west"));
-        mesh.delete("topicroute-orders.yaml").unwrap();
-        assert!(mesh.delete("topicroute-orders.yaml").is_err());
+        mesh.delete_route("orders").unwrap();
+        assert!(mesh.delete_route("orders").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::kafka::{Admin, Cluster, ClusterSpec, KAFKA_4};
-use crate::mesh::{Mesh, MeshSpec, Node};
+use crate::mesh::{Kubernetes, KubernetesSpec, Mesh, MeshSpec, Node};
 use crate::process::{Lifetime, Process};
 
 /// The names of the clusters; the first is the home.
@@ -31,6 +31,8 @@ pub struct StageSpec {
     pub clusters: usize,
     /// Whether Sluice stands in front.
     pub mesh: bool,
+    /// Where resources are applied: in a namespace of a Kubernetes cluster, or by default in a directory.
+    pub kubernetes: Option<KubernetesSpec>,
     /// How long everything may live.
     pub lifetime: Lifetime,
     /// Environment of operator and proxies.
@@ -49,6 +51,7 @@ impl StageSpec {
             properties: Vec::new(),
             clusters: 2,
             mesh: true,
+            kubernetes: None,
             lifetime: Lifetime::WithUs,
             env: Vec::new(),
         })
@@ -115,6 +118,8 @@ impl StageSpec {
             stage.clusters.push(stage.spec.cluster(which).start()?);
             started(&stage)?;
         }
+        // While Kafka starts: both take their time.
+        let kubernetes = stage.start_kubernetes(&mut say)?;
         for cluster in &mut stage.clusters {
             cluster.wait_ready()?;
             let spec = cluster.spec();
@@ -129,7 +134,7 @@ impl StageSpec {
         }
         if stage.spec.mesh {
             let begin = Instant::now();
-            stage.mesh = Some(Mesh::start(stage.spec.mesh())?);
+            stage.mesh = Some(Mesh::start(stage.spec.mesh(), kubernetes)?);
             started(&stage)?;
             stage.ready_mesh()?;
             say(&format!(
@@ -154,6 +159,21 @@ pub struct Stage {
 }
 
 impl Stage {
+    fn start_kubernetes(&self, mut say: impl FnMut(&str)) -> Result<Option<Kubernetes>> {
+        let Some(spec) = self.spec.kubernetes.as_ref().filter(|_| self.spec.mesh) else { return Ok(None) };
+        let begin = Instant::now();
+        let mut steps = Vec::new();
+        let kubernetes =
+            Kubernetes::start(spec, &self.spec.folder, self.spec.lifetime, |step| steps.push(step.to_owned()))?;
+        let whose = if kubernetes.plane().is_ours() { "a control plane of our own" } else { "your cluster" };
+        let (kubeconfig, took) = (kubernetes.kubectl().kubeconfig().display(), begin.elapsed().as_secs_f32());
+        say(&format!("Kubernetes: {whose}, ready after {took:.1} s, KUBECONFIG={kubeconfig}"));
+        for step in steps {
+            say(&format!("  {step}"));
+        }
+        Ok(Some(kubernetes))
+    }
+
     fn ready_mesh(&mut self) -> Result<()> {
         let clusters: Vec<(String, String)> =
             self.clusters.iter().map(|cluster| (cluster.name().to_owned(), cluster.bootstrap())).collect();

@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("sluice-testkit", &["sluice-wire", "sluice-mesh"], &[]),
     ("sluice-proxy", &["sluice-wire", "sluice-mesh", "sluice-engine", "sluice-net"], &["sluice-testkit"]),
     ("sluice-operator", &["sluice-crds", "sluice-mesh", "sluice-wire", "sluice-net"], &[]),
-    ("sluice-e2e", &["sluice-crds", "sluice-mesh", "sluice-net"], &[]),
+    ("sluice-e2e", &["sluice-crds", "sluice-mesh", "sluice-net"], &["sluice-operator"]),
 ];
 
 /// Third-party crates that a crate of ours must never know, because its purity is what its tests stand on.

@@ -19,8 +19,27 @@ use crate::metrics::Metrics;
 pub struct Shown {
     /// Counted things.
     pub metrics: Arc<Metrics>,
-    /// Set while this process leads a mesh with a home.
-    pub context: watch::Receiver<Option<Arc<Context>>>,
+    /// What this process does now.
+    pub role: watch::Receiver<Role>,
+}
+
+/// What a process does among those that may lead.
+#[derive(Clone, Default)]
+pub enum Role {
+    /// It waits for its turn.
+    #[default]
+    StandingBy,
+    /// It leads; the context is there while the mesh has a home.
+    Leading(Option<Arc<Context>>),
+}
+
+impl Shown {
+    fn context(&self) -> Option<Arc<Context>> {
+        match &*self.role.borrow() {
+            Role::StandingBy => None,
+            Role::Leading(context) => context.clone(),
+        }
+    }
 }
 
 /// Serves until told to stop.
@@ -43,10 +62,13 @@ async fn metrics(State(shown): State<Shown>) -> Response {
     ([(header::CONTENT_TYPE, kind)], shown.metrics.encode()).into_response()
 }
 
-/// Ready: this process leads and its document is published.
+/// Ready: this process leads and its document is published, or it can take over from the one that does.
 async fn ready(State(shown): State<Shown>) -> Response {
-    let Some(context) = shown.context.borrow().clone() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not leading, or no home cluster yet\n").into_response();
+    if matches!(*shown.role.borrow(), Role::StandingBy) {
+        return "standing by: another operator leads\n".into_response();
+    }
+    let Some(context) = shown.context() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no home cluster yet\n").into_response();
     };
     match (context.publisher.revision(), context.publisher.failure()) {
         (0, failure) => {
@@ -58,8 +80,7 @@ async fn ready(State(shown): State<Shown>) -> Response {
 }
 
 async fn document(State(shown): State<Shown>) -> Response {
-    let context = shown.context.borrow().clone();
-    let document = context.and_then(|context| context.publisher.document().borrow().clone());
+    let document = shown.context().and_then(|context| context.publisher.document().borrow().clone());
     match document {
         Some(document) => json(document.to_json_pretty()),
         None => (StatusCode::NOT_FOUND, "no mesh document yet\n").into_response(),
@@ -68,7 +89,7 @@ async fn document(State(shown): State<Shown>) -> Response {
 
 /// What the ledgers add up to, for people.
 async fn ledger(State(shown): State<Shown>) -> Response {
-    let Some(context) = shown.context.borrow().clone() else {
+    let Some(context) = shown.context() else {
         return (StatusCode::NOT_FOUND, "no ledger is open\n").into_response();
     };
     let merged = context.ledger.merged();
@@ -143,13 +164,16 @@ mod tests {
     async fn alive_before_it_is_ready() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (_sender, context) = watch::channel(None);
+        let (sender, role) = watch::channel(Role::Leading(None));
         let stop = CancellationToken::new();
-        let shown = Shown { metrics: Arc::new(Metrics::new()), context };
+        let shown = Shown { metrics: Arc::new(Metrics::new()), role };
         let server = tokio::spawn(serve(listener, shown, stop.clone()));
         assert!(get(address, "/live").await.starts_with("HTTP/1.1 200"));
         assert!(get(address, "/ready").await.starts_with("HTTP/1.1 503"));
         assert!(get(address, "/document").await.starts_with("HTTP/1.1 404"));
+        sender.send_replace(Role::StandingBy);
+        let standby = get(address, "/ready").await;
+        assert!(standby.starts_with("HTTP/1.1 200") && standby.contains("standing by"), "{standby}");
         assert!(get(address, "/metrics").await.contains("sluice_operator_leader 0"));
         stop.cancel();
         server.await.unwrap().unwrap();

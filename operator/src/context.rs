@@ -33,6 +33,24 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// One permit per move that may be under way at the same time.
     pub turns: Arc<Semaphore>,
+    /// Where preparations queue that are in no hurry.
+    pub queues: Queues,
+}
+
+/// Document and ledgers are written one thing after the other. Of hundreds of preparations at once, one at a time comes to
+/// each: a move behind its fence waits for one of them, not for all.
+#[derive(Debug)]
+pub struct Queues {
+    /// Before the mesh document.
+    pub document: Semaphore,
+    /// Before the ledgers.
+    pub ledgers: Semaphore,
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self { document: Semaphore::new(1), ledgers: Semaphore::new(1) }
+    }
 }
 
 /// What the caller of a reconciler should do next.

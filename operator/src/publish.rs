@@ -58,6 +58,15 @@ struct State {
     floor: u64,
     /// Highest revision that the ledger knows to be in use.
     ceiling: u64,
+    /// A publication failed, or was cut off: proxies may or may not see it, whatever was published last.
+    unsure: bool,
+}
+
+impl State {
+    /// The revision of the document published last, if proxies surely see that one and it says what is to be said now.
+    fn standing(&self, current: Option<&Document>, next: &Document) -> Option<u64> {
+        current.filter(|current| !self.unsure && says_the_same(current, next)).map(|current| current.revision)
+    }
 }
 
 /// Why a document was not published.
@@ -226,10 +235,8 @@ impl Publisher {
             news
         });
         let current = self.inner.document.borrow().clone();
-        if let Some(current) = &current
-            && says_the_same(current, &next)
-        {
-            return Ok(current.revision);
+        if let Some(revision) = state.standing(current.as_deref(), &next) {
+            return Ok(revision);
         }
         // A proxy may come back with a revision that nothing else remembers.
         let reported = self.inner.reports.borrow().values().map(|report| report.revision).max().unwrap_or(0);
@@ -242,7 +249,9 @@ impl Publisher {
         Model::build(document.clone()).map_err(|error| NotYet::Unfit(error.to_string()))?;
         // From here on the revision may have been seen, whatever comes of the write.
         state.floor = revision;
+        state.unsure = true;
         self.inner.store.publish(&document).await?;
+        state.unsure = false;
         self.inner.metrics.document_published(revision, begun.elapsed());
         tracing::info!(revision, topics = document.topics.len(), took = ?begun.elapsed(), "mesh document published");
         self.inner.document.send_replace(Some(Arc::new(document)));
@@ -319,4 +328,31 @@ fn says_the_same(a: &Document, b: &Document) -> bool {
         && a.brokers == b.brokers
         && a.topics == b.topics
         && a.limits == b.limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_publication_of_unknown_outcome_the_old_document_is_not_taken_for_the_present_one() {
+        let document = |revision| Document {
+            format_version: sluice_mesh::document::FORMAT_VERSION,
+            revision,
+            digest: String::new(),
+            mesh: "default".into(),
+            home: ClusterName::new("east").unwrap(),
+            clusters: vec![],
+            proxies: vec![],
+            brokers: vec![],
+            topics: vec![],
+            limits: Limits::default(),
+        };
+        let mut state = State::default();
+        assert_eq!(state.standing(None, &document(0)), None);
+        assert_eq!(state.standing(Some(&document(7)), &document(0)), Some(7));
+        // A fence, say, was sent and not answered; its end says what was said before it.
+        state.unsure = true;
+        assert_eq!(state.standing(Some(&document(7)), &document(0)), None);
+    }
 }

@@ -2,6 +2,8 @@
 //! trait; whether a directory or an API server lies behind it they must never know.
 
 pub mod directory;
+pub mod kube;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use sluice_mesh::document::Document;
 use sluice_mesh::name::ProxyName;
 use sluice_mesh::report::Report;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A resource as stored. A KafkaCluster whose author removed it stays, with a `deletionTimestamp`, until it is released.
 /// `object.metadata` has `uid`, `generation` and `creationTimestamp`; `object.status` is what was
@@ -21,8 +24,8 @@ use tokio::sync::watch;
 pub struct Resource<K> {
     /// The object, with the last spec that obeyed the rules.
     pub object: K,
-    /// Why the spec that the user wrote last was refused; the object still carries the one before. An API server would
-    /// have refused the write itself, so this is only ever set by the directory.
+    /// Why the spec that the user wrote last was refused; the object still carries the one before. An API server
+    /// refuses the write itself: there this is only set when its definitions are not those of this operator.
     pub refused: Option<String>,
 }
 
@@ -48,7 +51,7 @@ impl Resources {
 }
 
 /// Sorts objects by age, then name: whoever comes first wins a conflict.
-pub fn age_order(metadata: &kube::core::ObjectMeta) -> (Option<k8s_openapi::jiff::Timestamp>, &str) {
+pub fn age_order(metadata: &::kube::core::ObjectMeta) -> (Option<k8s_openapi::jiff::Timestamp>, &str) {
     (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.name.as_deref().unwrap_or_default())
 }
 
@@ -68,7 +71,17 @@ impl Default for Settings {
     }
 }
 
-/// All reports as last seen, by proxy.
+impl Settings {
+    /// What `settings.yaml` says; nothing means the defaults.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        if text.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_yaml::from_slice(text).map_err(|error| format!("settings.yaml is not valid: {error}"))
+    }
+}
+
+/// All reports as last seen, by proxy. `renewed_at` is a time of this process's own wall clock.
 pub type Reports = BTreeMap<ProxyName, Report>;
 
 /// The kinds.
@@ -127,6 +140,20 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is no way to the API server at all.
+    #[error("cannot use the Kubernetes API: {reason}; check --kubeconfig or $KUBECONFIG, or run in a pod")]
+    Connect {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The API server could not be asked, or refused.
+    #[error("cannot {action}: {reason}; check that the API server answers, and that the operator's Role is applied")]
+    Api {
+        /// What was tried.
+        action: &'static str,
+        /// What came of it.
+        reason: String,
+    },
     /// This process is not the leader any more.
     #[error("another operator leads now; this one must stop")]
     NotLeader,
@@ -156,9 +183,18 @@ pub trait Store: Send + Sync {
     /// Publishes a document. When this returns, proxies can see it.
     fn publish<'a>(&'a self, document: &'a Document) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// Asks whether a document could be published now: what proxies could never be told of must not be begun.
+    fn reach(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// Whether the published document is still where proxies look for it.
     fn document_is_there(&self) -> bool;
 
     /// The document that was published last, by whomever, if it can be read.
     fn last_document(&self) -> BoxFuture<'_, Option<Document>>;
+
+    /// Cancelled when another process has taken over: nothing may be done from then on.
+    fn lost(&self) -> CancellationToken;
+
+    /// Writes everything that was put, then lets another process lead. Nothing may be put afterwards.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }

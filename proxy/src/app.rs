@@ -16,15 +16,20 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::admin::Admin;
-use crate::args::Settings;
+use crate::args::{Place, Settings};
 use crate::asker;
 use crate::cluster_view::Clusters;
 use crate::data_thread::DataThread;
 use crate::document::Applier;
 use crate::document::directory::Directory;
+use crate::document::kube::ConfigMaps;
+use crate::document::mounted::Mounted;
+use crate::kubernetes::{self, ClientError};
 use crate::listener::Ports;
 use crate::metrics::Metrics;
-use crate::report::Reporter;
+use crate::report::directory::ReportFile;
+use crate::report::lease::ReportLease;
+use crate::report::{Ender, Reporter};
 use crate::world::Worlds;
 
 /// Why the proxy did not start.
@@ -46,9 +51,60 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The API server can't be asked.
+    #[error(transparent)]
+    Kubernetes(#[from] ClientError),
     /// A thread.
     #[error("a thread cannot be started: {0}; check the limit on processes")]
     Thread(#[from] std::io::Error),
+}
+
+/// Where documents come from and reports go to.
+enum Outside {
+    Directory { source: Directory, sink: ReportFile },
+    Kubernetes { client: kube::Client, namespace: String, mounted: Option<Mounted> },
+}
+
+impl Outside {
+    fn new(settings: &Settings, control: &Runtime) -> Result<Self, StartError> {
+        match &settings.place {
+            Place::Directory(directory) => {
+                let refused = |source| StartError::Reports { directory: directory.display().to_string(), source };
+                let sink = ReportFile::new(directory, &settings.name).map_err(refused)?;
+                Ok(Self::Directory { source: Directory::new(directory), sink })
+            }
+            Place::Kubernetes { namespace, kubeconfig, mounted } => {
+                let (sender, made) = std::sync::mpsc::sync_channel(1);
+                let wanted = (namespace.clone(), kubeconfig.clone());
+                control.spawn(async move {
+                    let _ = sender.send(kubernetes::client(&wanted.0, wanted.1.as_deref()).await);
+                });
+                let client = made.recv().map_err(|_| std::io::Error::other("the control thread is gone"))??;
+                let mounted = mounted.clone().map(Mounted::new);
+                Ok(Self::Kubernetes { client, namespace: namespace.clone(), mounted })
+            }
+        }
+    }
+
+    /// Begins to read documents and to write reports.
+    fn start(self, settings: &Settings, control: &Runtime, applier: &Arc<Applier>) -> Ender {
+        match self {
+            Self::Directory { source, sink } => {
+                let (reporter, ender) = Reporter::new(settings, Arc::clone(applier), sink);
+                control.spawn(reporter.run());
+                control.spawn(Arc::clone(applier).run(source));
+                ender
+            }
+            Self::Kubernetes { client, namespace, mounted } => {
+                let _entered = control.enter();
+                let sink = ReportLease::new(client.clone(), &namespace, &settings.name);
+                let (reporter, ender) = Reporter::new(settings, Arc::clone(applier), sink);
+                control.spawn(reporter.run());
+                control.spawn(Arc::clone(applier).run(ConfigMaps::new(client, &namespace, mounted)));
+                ender
+            }
+        }
+    }
 }
 
 /// A running proxy. Dropped: it ends at once.
@@ -60,7 +116,11 @@ pub struct App {
     stopping: Arc<AtomicBool>,
     admin: SocketAddr,
     drain: Duration,
+    reports: Option<Ender>,
 }
+
+/// How long the end may take to take the report back.
+const TAKE_BACK: Duration = Duration::from_secs(5);
 
 impl App {
     /// Starts everything. Ports are bound when the first document has been read.
@@ -80,10 +140,10 @@ impl App {
             metrics: Arc::clone(&metrics),
             mesh: settings.mesh.clone(),
             rejected: std::sync::Mutex::default(),
+            copy: AtomicBool::new(false),
             news: Notify::new(),
         });
-        let reporter = Reporter::new(settings, Arc::clone(&applier))
-            .map_err(|source| StartError::Reports { directory: settings.directory.display().to_string(), source })?;
+        let outside = Outside::new(settings, &control)?;
         let refused = |source| StartError::Admin { address: settings.admin, source };
         let listener = std::net::TcpListener::bind(settings.admin).map_err(refused)?;
         listener.set_nonblocking(true)?;
@@ -127,8 +187,7 @@ impl App {
         control
             .spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener)?, endpoints.router()).await });
         control.spawn(asker.run());
-        control.spawn(reporter.run());
-        control.spawn(applier.run(Directory::new(&settings.directory)));
+        let reports = outside.start(settings, &control, &applier);
         tracing::info!(
             name = %settings.name,
             host = %settings.host,
@@ -136,10 +195,18 @@ impl App {
             port_base = settings.port_base,
             %admin,
             threads = settings.threads,
-            directory = %settings.directory.display(),
+            place = ?settings.place,
             "started"
         );
-        Ok(Self { control: Some(control), threads, stop, stopping, admin, drain: settings.drain })
+        Ok(Self {
+            control: Some(control),
+            threads,
+            stop,
+            stopping,
+            admin,
+            drain: settings.drain,
+            reports: Some(reports),
+        })
     }
 
     /// Where the admin endpoints listen.
@@ -153,10 +220,15 @@ impl App {
         self.stop.send_replace(Some(self.drain));
     }
 
-    /// Waits for the data threads to end. False if one of them panicked.
+    /// Waits for the data threads to end. False if one of them panicked. If all went well, nobody has to wait for this
+    /// proxy any more: its report is taken back.
     pub fn join(mut self) -> bool {
         let ends: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
-        ends.iter().all(Result::is_ok)
+        let well = ends.iter().all(Result::is_ok);
+        if well && let Some(reports) = self.reports.take() {
+            reports.end(TAKE_BACK);
+        }
+        well
     }
 
     /// All data threads have ended.

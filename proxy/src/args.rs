@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 use sluice_mesh::name::ProxyName;
 
 /// Serves the brokers of this node, and the whole mesh, to Kafka clients.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "sluice-proxy", version, about, long_about = None)]
+#[command(group = ArgGroup::new("place").required(true).args(["directory", "namespace"]))]
 pub struct Args {
     /// Name of this proxy: its node's name
     #[arg(long, env = "SLUICE_NAME")]
@@ -37,7 +38,19 @@ pub struct Args {
 
     /// Directory shared with the operator: the mesh document is read from it, reports are written to it
     #[arg(long, env = "SLUICE_DIRECTORY")]
-    pub directory: PathBuf,
+    pub directory: Option<PathBuf>,
+
+    /// Kubernetes namespace of the mesh, instead of --directory: the mesh document is watched there, the report is a Lease
+    #[arg(long, env = "SLUICE_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// How to reach the API server [default: KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, env = "SLUICE_KUBECONFIG", conflicts_with = "directory")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Directory where the document's ConfigMaps are mounted: read at start while the API server is away
+    #[arg(long, env = "SLUICE_MOUNTED", conflicts_with = "directory")]
+    pub mounted: Option<PathBuf>,
 
     /// Serve this mesh only; a document of another one is refused
     #[arg(long, env = "SLUICE_MESH")]
@@ -106,6 +119,22 @@ impl Default for Limits {
     }
 }
 
+/// Where the operator and this proxy meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A shared directory.
+    Directory(PathBuf),
+    /// A Kubernetes API server.
+    Kubernetes {
+        /// The namespace of the mesh.
+        namespace: String,
+        /// How to reach it; inferred if not given.
+        kubeconfig: Option<PathBuf>,
+        /// Where the document's ConfigMaps are mounted.
+        mounted: Option<PathBuf>,
+    },
+}
+
 /// What the command line comes to: checked, and with all defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -122,7 +151,7 @@ pub struct Settings {
     /// Addresses of brokers on this node.
     pub broker_hosts: Vec<String>,
     /// Where the document and the reports are.
-    pub directory: PathBuf,
+    pub place: Place,
     /// The mesh to serve, if given.
     pub mesh: Option<String>,
     /// Where the admin endpoints listen.
@@ -154,6 +183,14 @@ pub enum SettingsError {
     /// `--directory` isn't one.
     #[error("--directory {0} is not a directory; create it, or start the operator first")]
     Directory(PathBuf),
+    /// `--namespace` isn't one.
+    #[error("--namespace {0:?} is no namespace: lower-case letters, digits and '-', at most 63")]
+    Namespace(String),
+    /// The proxy's Lease could not be named.
+    #[error(
+        "--name {0} is too long: a proxy that reports as a Lease has at most {MAX_LEASE_NAME} characters in its name"
+    )]
+    LongName(ProxyName),
     /// Two ports are one.
     #[error(
         "--bootstrap-port {bootstrap} is at or above --port-base {base}, where the virtual brokers' ports are: choose it below"
@@ -166,6 +203,9 @@ pub enum SettingsError {
     },
 }
 
+/// 253 characters less those before a proxy's name in that of its Lease.
+const MAX_LEASE_NAME: usize = 253 - "sluice-proxy-".len();
+
 impl Args {
     /// Checks the flags and fills in what was left out.
     pub fn settings(self) -> Result<Settings, SettingsError> {
@@ -173,9 +213,20 @@ impl Args {
         if self.bootstrap_port >= self.port_base {
             return Err(SettingsError::Ports { bootstrap: self.bootstrap_port, base: self.port_base });
         }
-        if !self.directory.is_dir() {
-            return Err(SettingsError::Directory(self.directory));
-        }
+        let place = match (self.directory, self.namespace) {
+            (Some(directory), _) if directory.is_dir() => Place::Directory(directory),
+            (Some(directory), _) => return Err(SettingsError::Directory(directory)),
+            (None, namespace) => {
+                let namespace = namespace.unwrap_or_default();
+                if !is_namespace(&namespace) {
+                    return Err(SettingsError::Namespace(namespace));
+                }
+                if name.as_str().len() > MAX_LEASE_NAME {
+                    return Err(SettingsError::LongName(name));
+                }
+                Place::Kubernetes { namespace, kubeconfig: self.kubeconfig, mounted: self.mounted }
+            }
+        };
         let listen = match self.listen {
             Some(listen) => listen,
             None => resolve(&self.host).map_err(|source| SettingsError::Host { host: self.host.clone(), source })?,
@@ -191,7 +242,7 @@ impl Args {
             listen,
             bootstrap_port: self.bootstrap_port,
             port_base: self.port_base,
-            directory: self.directory,
+            place,
             mesh: self.mesh,
             admin: self.admin,
             threads: self.threads.map_or(cores, usize::from),
@@ -205,6 +256,15 @@ impl Args {
             },
         })
     }
+}
+
+/// An RFC 1123 label.
+fn is_namespace(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 fn resolve(host: &str) -> std::io::Result<IpAddr> {
@@ -248,6 +308,39 @@ mod tests {
             let error = args.settings().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    fn place(flags: &[&str]) -> Result<Place, String> {
+        let base = ["sluice-proxy", "--name", "node-1", "--host", "127.0.1.1"];
+        let args = Args::try_parse_from(base.iter().chain(flags)).map_err(|error| error.to_string())?;
+        args.settings().map(|settings| settings.place).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_mesh_is_in_one_place() {
+        assert_eq!(place(&["--directory", "/tmp"]), Ok(Place::Directory("/tmp".into())));
+        let kubernetes = Place::Kubernetes {
+            namespace: "kafka".into(),
+            kubeconfig: Some("/a".into()),
+            mounted: Some("/etc/sluice".into()),
+        };
+        let flags = ["--namespace", "kafka", "--kubeconfig", "/a", "--mounted", "/etc/sluice"];
+        assert_eq!(place(&flags), Ok(kubernetes));
+        for (flags, word) in [
+            (&[][..], "--namespace"),
+            (&["--directory", "/tmp", "--namespace", "kafka"], "cannot be used with"),
+            (&["--directory", "/tmp", "--kubeconfig", "/a"], "cannot be used with"),
+            (&["--directory", "/tmp", "--mounted", "/a"], "cannot be used with"),
+            (&["--namespace", "Kafka"], "is no namespace"),
+            (&["--namespace", "kafka-"], "is no namespace"),
+        ] {
+            let error = place(flags).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+        let base = ["sluice-proxy", "--host", "127.0.1.1", "--namespace", "kafka", "--name"];
+        let name = ["a"; 127].join(".");
+        let args = Args::try_parse_from(base.iter().copied().chain([name.as_str()])).unwrap();
+        assert!(args.settings().unwrap_err().to_string().contains("at most 240"));
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //! the last good one keeps serving.
 
 pub(crate) mod directory;
+pub(crate) mod kube;
+pub(crate) mod mounted;
 pub(crate) mod source;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sluice_mesh::document::{Document, DocumentError};
@@ -11,7 +14,7 @@ use sluice_mesh::model::{BuildError, Model};
 use sluice_mesh::report::Rejected;
 use tokio::sync::Notify;
 
-use self::source::{DocumentSource, Seen};
+use self::source::{DocumentSource, Seen, Unreadable};
 use crate::cluster_view::Clusters;
 use crate::metrics::Metrics;
 use crate::world::Worlds;
@@ -21,11 +24,13 @@ use crate::world::Worlds;
 enum Refused {
     #[error(transparent)]
     Document(#[from] DocumentError),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     #[error("{source}")]
     Build { revision: u64, source: BuildError },
     #[error("revision {revision} came a second time with other content: two writers? Look for a second operator")]
     Changed { revision: u64 },
-    #[error("it is of mesh {found:?}, this proxy serves {wanted:?}: check --mesh and --directory")]
+    #[error("it is of mesh {found:?}, this proxy serves {wanted:?}: check --mesh and --directory or --namespace")]
     OtherMesh { revision: u64, found: String, wanted: String },
 }
 
@@ -33,6 +38,7 @@ impl Refused {
     fn revision(&self) -> u64 {
         match self {
             Self::Document(error) => error.revision(),
+            Self::Unreadable(_) => 0,
             Self::Build { revision, .. } | Self::Changed { revision } | Self::OtherMesh { revision, .. } => *revision,
         }
     }
@@ -45,8 +51,10 @@ pub(crate) struct Applier {
     pub(crate) metrics: Arc<Metrics>,
     /// The mesh to serve, if the proxy was told.
     pub(crate) mesh: Option<String>,
-    /// The last document that was refused, until a newer one is applied.
+    /// The last document that was refused, until a newer one is applied or the applied one is shown again.
     pub(crate) rejected: Mutex<Option<Rejected>>,
+    /// The applied document came from a copy.
+    pub(crate) copy: AtomicBool,
     /// Woken when there is something new to report.
     pub(crate) news: Notify,
 }
@@ -67,10 +75,19 @@ impl Applier {
 
     /// Looks at one document. Returns its model if it is in force now.
     fn handle(&self, seen: &Seen) -> Option<Arc<Model>> {
-        match self.build(&seen.bytes) {
-            Ok(None) => None,
-            Ok(Some(model)) => {
-                let model = Arc::new(model);
+        match self.build(seen) {
+            Ok(Outcome::Old) => None,
+            Ok(Outcome::Same) => {
+                self.copy.fetch_and(seen.copy, Ordering::Relaxed);
+                // Whatever was refused since has been put right.
+                if self.rejected.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+                    self.news.notify_one();
+                }
+                None
+            }
+            Ok(Outcome::New(model)) => {
+                let model = Arc::new(*model);
+                self.copy.store(seen.copy, Ordering::Relaxed);
                 self.worlds.apply(Arc::clone(&model));
                 *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 let took = seen.at.elapsed();
@@ -100,9 +117,9 @@ impl Applier {
         }
     }
 
-    /// Reads and checks; nothing if there is nothing new in it.
-    fn build(&self, bytes: &[u8]) -> Result<Option<Model>, Refused> {
-        let document = Document::parse(bytes)?;
+    /// Reads and checks.
+    fn build(&self, seen: &Seen) -> Result<Outcome, Refused> {
+        let document = Document::parse(seen.content.as_ref().map_err(Clone::clone)?)?;
         let revision = document.revision;
         if let Some(wanted) = self.mesh.as_ref().filter(|mesh| **mesh != document.mesh) {
             return Err(Refused::OtherMesh { revision, found: document.mesh, wanted: wanted.clone() });
@@ -110,15 +127,32 @@ impl Applier {
         if let Some(applied) = self.worlds.model() {
             if revision < applied.revision {
                 tracing::warn!(revision, applied = applied.revision, "an older document is passed over");
-                return Ok(None);
+                return Ok(Outcome::Old);
             }
             if revision == applied.revision {
-                let same = document.digest == applied.document.digest;
-                return if same { Ok(None) } else { Err(Refused::Changed { revision }) };
+                if document.digest == applied.document.digest {
+                    return Ok(Outcome::Same);
+                }
+                match (self.copy.load(Ordering::Relaxed), seen.copy) {
+                    (true, false) => {}
+                    (false, true) => return Ok(Outcome::Old),
+                    _ => return Err(Refused::Changed { revision }),
+                }
             }
         }
-        Model::build(document).map(Some).map_err(|source| Refused::Build { revision, source })
+        let model = Model::build(document).map_err(|source| Refused::Build { revision, source })?;
+        Ok(Outcome::New(Box::new(model)))
     }
+}
+
+/// What a document that was read means.
+enum Outcome {
+    /// The applied one is newer.
+    Old,
+    /// It is the applied one.
+    Same,
+    /// It is to be applied.
+    New(Box<Model>),
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The proxy on every broker node, as a library, so that tests can run it in their own process.
 //!
 //! It owns sockets, threads and files; what to do with a request is decided by `sluice-engine`, and what the mesh is by
-//! the document that the operator writes. It must never know resources or Kubernetes kinds.
+//! the document that the operator writes. It must never know resources: of Kubernetes it knows the ConfigMaps that hold
+//! the document, and the Lease that holds its report.
 
 mod admin;
 mod app;
@@ -15,6 +16,7 @@ pub mod descriptors;
 mod document;
 mod drain;
 mod end;
+mod kubernetes;
 mod listener;
 mod metrics;
 mod report;
@@ -24,3 +26,4 @@ mod upstream;
 mod world;
 
 pub use app::{App, StartError};
+pub use kubernetes::ClientError;

@@ -1,12 +1,15 @@
-//! What the proxy says back to the operator: `reports/<proxy>.json`. Written at once when something has changed, and
-//! renewed every three seconds as a sign of life.
+//! What the proxy says back to the operator. Said at once when something has changed, and renewed every three seconds as
+//! a sign of life; taken back when the proxy has ended as it should. Where it is said, a sink knows.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+pub(crate) mod directory;
+pub(crate) mod lease;
+
+use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 
 use sluice_mesh::report::Report;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::args::Settings;
 use crate::clock;
@@ -14,25 +17,63 @@ use crate::document::Applier;
 
 /// A sign of life.
 const RENEW: Duration = Duration::from_secs(3);
+/// How soon a report that did not get through is tried again.
+const RETRY: Duration = Duration::from_millis(500);
 /// How often leases are looked at while an older document is alive: at first, as moves wait for it, then at leisure.
 const POLL: Duration = Duration::from_millis(2);
 const POLL_LATER: Duration = Duration::from_millis(50);
 const POLL_SHORT_FOR: Duration = Duration::from_secs(10);
 
-/// Writes the reports.
-pub(crate) struct Reporter {
-    file: PathBuf,
-    report: Report,
-    applier: Arc<Applier>,
+/// Why a report is not where it should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SinkError {
+    #[error("{path}: {source}", path = path.display())]
+    File { path: std::path::PathBuf, source: std::io::Error },
+    #[error("Lease {lease}: {reason}")]
+    Lease { lease: String, reason: String },
 }
 
-impl Reporter {
-    /// Makes the directory of reports if there is none.
-    pub(crate) fn new(settings: &Settings, applier: Arc<Applier>) -> io::Result<Self> {
-        let directory = settings.directory.join("reports");
-        std::fs::create_dir_all(&directory)?;
-        Ok(Self {
-            file: directory.join(format!("{}.json", settings.name)),
+/// A place for reports.
+pub(crate) trait Sink: Send + 'static {
+    /// Puts a report in the place of the last. `mesh` is the mesh that is served, if known.
+    fn put(&mut self, report: &Report, mesh: Option<&str>) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// Takes the report back, if it is still that of this incarnation: a successor under the same name keeps its own.
+    fn take_back(&mut self, report: &Report) -> impl Future<Output = Result<(), SinkError>> + Send;
+}
+
+/// Ends a reporter.
+#[derive(Debug)]
+pub(crate) struct Ender {
+    end: oneshot::Sender<()>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Ender {
+    /// The report is taken back. Waits for it, but not for long: a report that stays is waited for by the operator.
+    pub(crate) fn end(self, patience: Duration) {
+        let _ = self.end.send(());
+        let _ = self.ended.recv_timeout(patience);
+    }
+}
+
+/// Writes the reports.
+pub(crate) struct Reporter<S> {
+    sink: S,
+    report: Report,
+    applier: Arc<Applier>,
+    failing: bool,
+    end: oneshot::Receiver<()>,
+    /// Dropped with the reporter: that tells the end.
+    _ended: mpsc::SyncSender<()>,
+}
+
+impl<S: Sink> Reporter<S> {
+    pub(crate) fn new(settings: &Settings, applier: Arc<Applier>, sink: S) -> (Self, Ender) {
+        let (end, asked) = oneshot::channel();
+        let (ending, ended) = mpsc::sync_channel(1);
+        let reporter = Self {
+            sink,
             report: Report {
                 proxy: settings.name.clone(),
                 incarnation: uuid::Uuid::new_v4().to_string(),
@@ -47,28 +88,46 @@ impl Reporter {
                 version: env!("CARGO_PKG_VERSION").into(),
             },
             applier,
-        })
+            failing: false,
+            end: asked,
+            _ended: ending,
+        };
+        (reporter, Ender { end, ended })
     }
 
+    /// Reports until it is told to end. While a report is on its way, changes gather: the next says them all.
     pub(crate) async fn run(mut self) {
         let mut unsettled_since = None;
-        let mut written = tokio::time::Instant::now();
-        let mut first = true;
+        let mut due = Instant::now();
         loop {
             let (changed, settled) = self.look();
-            if changed || first || written.elapsed() >= RENEW {
-                self.write();
-                written = tokio::time::Instant::now();
-                first = false;
+            if changed && !self.failing {
+                due = Instant::now();
             }
-            let pause = if settled {
+            if due <= Instant::now() {
+                self.put().await;
+                due = Instant::now() + if self.failing { RETRY } else { RENEW };
+                // What has changed meanwhile is not to wait.
+                continue;
+            }
+            let mut pause = due.saturating_duration_since(Instant::now());
+            if settled {
                 unsettled_since = None;
-                RENEW.saturating_sub(written.elapsed())
             } else {
-                let since = *unsettled_since.get_or_insert_with(tokio::time::Instant::now);
-                if since.elapsed() < POLL_SHORT_FOR { POLL } else { POLL_LATER }
-            };
-            let _ = tokio::time::timeout(pause, self.applier.news.notified()).await;
+                let since = *unsettled_since.get_or_insert_with(Instant::now);
+                pause = pause.min(if since.elapsed() < POLL_SHORT_FOR { POLL } else { POLL_LATER });
+            }
+            tokio::select! {
+                () = self.applier.news.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                asked = &mut self.end => {
+                    // An ender that was dropped did not ask: the process ends at once, and the report stays.
+                    if asked.is_ok() && let Err(error) = self.sink.take_back(&self.report).await {
+                        tracing::warn!(%error, "the report cannot be taken back: the operator will wait for this proxy");
+                    }
+                    return;
+                }
+            }
         }
     }
 
@@ -84,18 +143,25 @@ impl Reporter {
         (changed, drained.settled)
     }
 
-    fn write(&mut self) {
+    async fn put(&mut self) {
         self.report.renewed_at = clock::unix_millis();
-        if let Err(error) = replace(&self.file, &self.report.to_json_pretty()) {
-            tracing::warn!(file = %self.file.display(), %error, "the report cannot be written: the operator will take this proxy for lost");
+        let model = self.applier.worlds.model();
+        let put = self.sink.put(&self.report, model.as_ref().map(|model| model.document.mesh.as_str())).await;
+        match put {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("reports get through again");
+                }
+            }
+            // Said once, until it works again.
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(%error, "the report cannot be written: the operator will take this proxy for lost");
+                }
+            }
         }
     }
 }
 
-/// Readers see the old file or the new one, never half of one. Names that begin with a dot are skipped by all readers.
-fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = file.with_file_name(format!(".{name}.tmp"));
-    std::fs::write(&temporary, content)?;
-    std::fs::rename(&temporary, file)
-}
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,6 @@
 
 #![allow(clippy::print_stdout, reason = "a program for people: its output is its purpose")]
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,8 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use sluice_e2e::kafka::KAFKA_4;
-use sluice_e2e::process::{Lifetime, end_exactly, start_time};
+use sluice_e2e::noted;
+use sluice_e2e::process::Lifetime;
 use sluice_e2e::stage::{CLUSTERS, Stage, StageSpec};
+
+/// Processes have this long to end by themselves.
+const END_WITHIN: Duration = Duration::from_secs(8);
 
 /// Two real Kafka clusters with Sluice in front of them, left running.
 #[derive(Debug, Parser)]
@@ -95,7 +98,7 @@ fn pid_file(folder: &Path) -> PathBuf {
 
 fn start(up: &Up) -> Result<()> {
     let folder = folder()?;
-    if let Some((pid, ..)) = running(&folder)?.first() {
+    if let Some(noted::Noted { pid, .. }) = noted::running(&pid_file(&folder))?.first() {
         bail!("a playground is running already (pid {pid}); end it first: make playground-down");
     }
     let mut spec = StageSpec::new("playground", &up.subnet, up.port)?
@@ -108,7 +111,8 @@ fn start(up: &Up) -> Result<()> {
     spec.versions = [up.kafka_a.clone(), up.kafka_b.clone()];
     spec.lifetime = Lifetime::Detached;
     let guard = Guard(folder.clone());
-    let stage = spec.start_recording(|line| println!("{line}"), |stage| write_processes(&folder, stage))?;
+    let stage =
+        spec.start_recording(|line| println!("{line}"), |stage| noted::write(&pid_file(&folder), stage.processes()))?;
     let env = env(&stage, &folder);
     let text: String = env.iter().fold(String::new(), |mut text, (key, value)| {
         let _ = writeln!(text, "{key}={value}");
@@ -204,36 +208,10 @@ fn tell(stage: &Stage, folder: &Path, up: &Up) {
     println!("\nEnd it: make playground-down");
 }
 
-fn write_processes(folder: &Path, stage: &Stage) -> Result<()> {
-    let mut text = String::new();
-    for process in stage.processes() {
-        writeln!(text, "{} {} {}", process.pid(), process.start_time(), process.name())?;
-    }
-    sluice_e2e::write_by_rename(&pid_file(folder), &text)
-}
-
-/// Those of the noted processes that still run: (pid, start, name).
-fn running(folder: &Path) -> Result<Vec<(u32, u64, String)>> {
-    let file = pid_file(folder);
-    let text = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("read {}", file.display())),
-    };
-    let noted: Result<Vec<(u32, u64, String)>> = text.lines().map(parse).collect();
-    Ok(noted?.into_iter().filter(|(pid, start, _)| start_time(*pid) == Some(*start)).collect())
-}
-
-fn parse(line: &str) -> Result<(u32, u64, String)> {
-    let mut words = line.splitn(3, ' ');
-    let mut word = || words.next().with_context(|| format!("{line:?} is not `pid start name`"));
-    Ok((word()?.parse()?, word()?.parse()?, word()?.to_owned()))
-}
-
 fn end(wipe: bool) -> Result<()> {
     let folder = folder()?;
     let ended = end_all(&folder)?;
-    let left = running(&folder)?;
+    let left = noted::running(&pid_file(&folder))?;
     ensure!(left.is_empty(), "still running: {left:?}");
     println!("playground: {ended} processes ended");
     for file in [pid_file(&folder), folder.join("env")] {
@@ -249,19 +227,9 @@ fn end(wipe: bool) -> Result<()> {
 
 /// Sluice first, so that it does not complain of brokers that go away; then all brokers at once.
 fn end_all(folder: &Path) -> Result<usize> {
-    let mut stages: BTreeMap<bool, Vec<(u32, u64)>> = BTreeMap::new();
-    for (pid, start, name) in running(folder)? {
-        stages.entry(CLUSTERS.iter().any(|cluster| name.starts_with(cluster))).or_default().push((pid, start));
-    }
-    let mut ended = 0;
-    for all in stages.into_values() {
-        let threads: Vec<_> = all
-            .into_iter()
-            .map(|(pid, start)| std::thread::spawn(move || end_exactly(pid, start, Duration::from_secs(8))))
-            .collect();
-        ended += threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|there| *there).count();
-    }
-    Ok(ended)
+    let is_broker = |process: &noted::Noted| CLUSTERS.iter().any(|cluster| process.name.starts_with(cluster));
+    let (brokers, sluice) = noted::running(&pid_file(folder))?.into_iter().partition(is_broker);
+    Ok(noted::end(sluice, END_WITHIN) + noted::end(brokers, END_WITHIN))
 }
 
 #[cfg(test)]
@@ -273,18 +241,5 @@ mod tests {
         assert_eq!(settings("a=1  b.c=x=y ").unwrap(), [("a", "1"), ("b.c", "x=y")]);
         assert!(settings("a").unwrap_err().to_string().contains("KAFKA_SET"));
         assert_eq!(settings("").unwrap(), []);
-    }
-
-    #[test]
-    fn only_processes_that_were_noted_count_as_running() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(running(folder.path()).unwrap(), []);
-        let me = std::process::id();
-        let start = start_time(me).unwrap();
-        let text = format!("{me} {start} east-1\n{me} {} west-1\n", start + 1);
-        std::fs::write(pid_file(folder.path()), text).unwrap();
-        assert_eq!(running(folder.path()).unwrap(), [(me, start, "east-1".to_owned())]);
-        std::fs::write(pid_file(folder.path()), "nonsense\n").unwrap();
-        assert!(running(folder.path()).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! How long a change takes from the moment it is made to the moment when the last proxy serves by it.
 //!
-//! [`hot_load`] is the stop watch and knows no files; [`DirectorySight`] is where it looks in directory mode.
+//! [`hot_load`] is the stop watch and knows no files; [`DirectorySight`] is where it looks in directory mode,
+//! [`NamespaceSight`] on Kubernetes.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use sluice_mesh::document::Document;
 use sluice_mesh::report::Report;
 
-use super::Mesh;
-use super::directory::{cluster_file, cluster_yaml};
+use super::resource::{Kind, cluster_yaml};
+use super::{Directory, Kubernetes, Mesh, NamespaceSight, Outside};
 
 /// One change on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,14 +143,25 @@ impl Sight for DirectorySight {
 
 const WITHIN: Duration = Duration::from_secs(30);
 
-impl Mesh {
-    /// Times changes that reach every proxy and move nothing: a KafkaCluster (as [`Mesh::apply_cluster`] wrote it) hides
-    /// one more topic that isn't there. It is as before in the end.
-    pub fn time_hot_loads(&self, cluster: &str, bootstrap: &str, home: bool, samples: u32) -> Result<Vec<HotLoad>> {
-        let mut sight = DirectorySight::new(&self.spec.directory, self.proxies.keys().map(String::as_str));
-        let file = self.resources().join(cluster_file(cluster));
+/// A KafkaCluster as [`Mesh::apply_cluster`] wrote it, to be changed in a way that reaches every proxy and moves nothing:
+/// it hides one more topic that isn't there.
+struct Changing<'a> {
+    name: &'a str,
+    bootstrap: &'a str,
+    home: bool,
+}
+
+impl Changing<'_> {
+    /// Times changes that `change` makes of YAML, the last of which takes them back. `change` returns the moment just
+    /// before it made one.
+    fn time(
+        &self,
+        sight: &mut impl Sight,
+        samples: u32,
+        mut change: impl FnMut(&str) -> Result<Instant>,
+    ) -> Result<Vec<HotLoad>> {
         let hidden = |document: &Document| {
-            let found = document.clusters.iter().find(|known| known.name.as_str() == cluster);
+            let found = document.clusters.iter().find(|known| known.name.as_str() == self.name);
             found.map(|known| known.exclude.clone()).unwrap_or_default()
         };
         let mut found = Vec::new();
@@ -157,18 +169,82 @@ impl Mesh {
             // Not in step with anything that looks every second, or every tenth of one.
             std::thread::sleep(Duration::from_millis(120 + u64::from(sample) * 37 % 100));
             let pattern = format!("nothing-is-called-so-{sample}");
-            let beside = crate::write_beside(&file, &cluster_yaml(cluster, bootstrap, home, &[&pattern]))?;
-            let change = || rename(&beside, &file);
-            found.push(
-                hot_load(&mut sight, change, |document| hidden(document).contains(&pattern), WITHIN)
-                    .with_context(|| format!("change {} of KafkaCluster {cluster}", sample + 1))?,
-            );
+            let yaml = cluster_yaml(self.name, self.bootstrap, self.home, &[&pattern]);
+            let loaded = hot_load(sight, || change(&yaml), |document| hidden(document).contains(&pattern), WITHIN);
+            found.push(loaded.with_context(|| format!("change {} of KafkaCluster {}", sample + 1, self.name))?);
         }
         if samples > 0 {
-            let beside = crate::write_beside(&file, &cluster_yaml(cluster, bootstrap, home, &[]))?;
-            hot_load(&mut sight, || rename(&beside, &file), |document| hidden(document).is_empty(), WITHIN)?;
+            let yaml = cluster_yaml(self.name, self.bootstrap, self.home, &[]);
+            hot_load(sight, || change(&yaml), |document| hidden(document).is_empty(), WITHIN)?;
         }
         Ok(found)
+    }
+
+    fn by_file(&self, directory: &Directory, mut sight: DirectorySight, samples: u32) -> Result<Vec<HotLoad>> {
+        let file = directory.file(Kind::KafkaCluster, self.name);
+        self.time(&mut sight, samples, |yaml| {
+            let beside = crate::write_beside(&file, yaml)?;
+            rename(&beside, &file)
+        })
+    }
+
+    fn by_request(&self, kubernetes: &Kubernetes, mut sight: NamespaceSight<'_>, samples: u32) -> Result<Vec<HotLoad>> {
+        let mut under_way = Vec::new();
+        let found = self.time(&mut sight, samples, |yaml| {
+            let begin = Instant::now();
+            under_way.push(kubernetes.view().begin_apply_cluster(self.name, yaml)?);
+            Ok(begin)
+        });
+        // Why a request was refused says more than that nothing came of it.
+        under_way.into_iter().try_for_each(|applying| kubernetes.view().finish(applying))?;
+        found
+    }
+
+    fn by_kubectl(&self, kubernetes: &Kubernetes, mut sight: NamespaceSight<'_>, samples: u32) -> Result<Vec<HotLoad>> {
+        std::thread::scope(|scope| {
+            let mut under_way = Vec::new();
+            let found = self.time(&mut sight, samples, |yaml| {
+                let yaml = yaml.to_owned();
+                let begin = Instant::now();
+                under_way.push(scope.spawn(move || kubernetes.kubectl().apply(&yaml)));
+                Ok(begin)
+            });
+            for run in under_way {
+                run.join().map_err(|_| anyhow::anyhow!("kubectl apply was not waited for"))??;
+            }
+            found
+        })
+    }
+}
+
+impl Mesh {
+    /// Times changes of a KafkaCluster (as [`Mesh::apply_cluster`] wrote it) that reach every proxy and move nothing: from
+    /// the moment before its file is replaced, or before the request is sent to the API server, until the last proxy
+    /// serves by it. The KafkaCluster is as before in the end.
+    pub fn time_hot_loads(&self, cluster: &str, bootstrap: &str, home: bool, samples: u32) -> Result<Vec<HotLoad>> {
+        let changing = Changing { name: cluster, bootstrap, home };
+        let proxies = || self.proxies.keys().map(String::as_str);
+        match &self.outside {
+            Outside::Directory(directory) => {
+                changing.by_file(directory, DirectorySight::new(directory.folder(), proxies()), samples)
+            }
+            Outside::Kubernetes(kubernetes) => {
+                changing.by_request(kubernetes, NamespaceSight::new(kubernetes, proxies()), samples)
+            }
+        }
+    }
+
+    /// The same from the moment before `kubectl apply` is started: with all that the process does before it asks.
+    pub fn time_hot_loads_by_kubectl(
+        &self,
+        cluster: &str,
+        bootstrap: &str,
+        home: bool,
+        samples: u32,
+    ) -> Result<Vec<HotLoad>> {
+        let kubernetes = self.kubernetes()?;
+        let sight = NamespaceSight::new(kubernetes, self.proxies.keys().map(String::as_str));
+        Changing { name: cluster, bootstrap, home }.by_kubectl(kubernetes, sight, samples)
     }
 }
 

@@ -23,7 +23,13 @@ impl Mesh {
                     waiting.push(format!("KafkaCluster {name}: {message}"));
                 }
             }
-            let revision = self.document()?.map_or(0, |document| document.revision);
+            let revision = match self.document() {
+                Ok(document) => document.map_or(0, |document| document.revision),
+                Err(error) => {
+                    waiting.push(format!("the mesh document: {error:#}"));
+                    0
+                }
+            };
             for node in self.proxies.keys() {
                 let applied = self.reports()?.iter().find(|r| r.proxy.as_str() == node).map_or(0, |r| r.revision);
                 if revision == 0 || applied < revision {

@@ -17,7 +17,7 @@ use super::topics::Topics;
 use crate::args::Args;
 use crate::clock;
 use crate::compile::Member;
-use crate::context::Context;
+use crate::context::{Context, Queues};
 use crate::identity;
 use crate::kafka_cluster::status;
 use crate::kafka_cluster::validate::{self, Membership};
@@ -27,7 +27,7 @@ use crate::observe::{Observations, Observer};
 use crate::placeholders;
 use crate::publish::{Parts, Publisher};
 use crate::reports::{self, Proxies};
-use crate::store::{Event, EventType, Kind, Reports, Resources, Store};
+use crate::store::{Event, EventType, Kind, Reports, Resources, Store, StoreError};
 use crate::topic_route;
 
 /// A round is done at least this often: reports grow old without a wake-up.
@@ -38,6 +38,10 @@ const LEDGER_RETRY: Duration = Duration::from_secs(2);
 const RENEW: Duration = Duration::from_hours(6);
 /// How long after a failure that is tried again.
 const RENEW_RETRY: Duration = Duration::from_mins(10);
+
+/// What a route waits for in the beginning.
+const UNREAD: &str =
+    "the ledgers of the mesh have not all been read yet; the KafkaClusters say which one is waited for";
 
 /// What came of opening a ledger.
 type Opened = (ClusterName, Result<Vec<String>, LedgerError>);
@@ -93,6 +97,7 @@ impl Term {
             publisher,
             metrics,
             turns: Arc::new(Semaphore::new(turns)),
+            queues: Queues::default(),
         });
         Self {
             topics: Topics::new(Arc::clone(&context)),
@@ -120,7 +125,7 @@ impl Term {
         let mut reports = self.context.store.reports();
         let mut observations = self.context.observer.observations();
         let mut ledger = self.context.ledger.changes();
-        let fenced = self.context.ledger.fenced();
+        let (fenced, lost) = (self.context.ledger.fenced(), self.context.store.lost());
         let ended = loop {
             let seen = Arc::clone(&resources.borrow_and_update());
             reports.mark_unchanged();
@@ -146,12 +151,14 @@ impl Term {
                 () = fenced.cancelled() => {
                     break Err(LedgerError::Fenced { cluster: self.context.home.clone() }.into());
                 }
+                () = lost.cancelled() => break Err(StoreError::NotLeader.into()),
                 () = stop.cancelled() => break Ok(()),
                 () = tokio::time::sleep(ROUND) => {}
             }
         };
         self.placeholders.cancel();
-        if !fenced.is_cancelled() {
+        // Where another operator leads, what is under way ends on the spot, with this term.
+        if !fenced.is_cancelled() && !lost.is_cancelled() {
             self.topics.stop().await;
         }
         self.context.observer.set(&BTreeMap::new());
@@ -367,6 +374,9 @@ impl Term {
     }
 
     fn tell(&mut self, resources: &Resources, observations: &Observations, membership: &Membership) {
+        if !self.started {
+            super::tell_unread(&self.context.store, resources, UNREAD);
+        }
         let ledger = self.context.ledger.merged();
         let document = self.context.publisher.document().borrow().clone();
         let compiled = self.context.publisher.compiled().borrow().clone();

@@ -30,6 +30,7 @@ use sluice_crds::kafka_cluster::KafkaClusterStatus;
 use sluice_crds::topic_route::TopicRouteStatus;
 use sluice_mesh::document::{Document, MAX_DOCUMENT_BYTES};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Event, Kind, Reports, Resources, Store, StoreError};
 use keeper::Message;
@@ -89,8 +90,8 @@ impl Directory {
         })
     }
 
-    /// Writes everything that was put, then lets another process lead. Nothing may be put afterwards.
-    pub fn close(&self) {
+    /// As [`Store::close`].
+    fn close_now(&self) {
         let _ = self.keeper.send(Message::Stop);
         let _ = self.report_reader.send(reports::Message::Stop);
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -107,7 +108,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        self.close();
+        self.close_now();
     }
 }
 
@@ -151,6 +152,11 @@ impl Store for Directory {
         .boxed()
     }
 
+    /// Always: it is as near as this process itself.
+    fn reach(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+
     fn document_is_there(&self) -> bool {
         self.document.exists()
     }
@@ -169,6 +175,15 @@ impl Store for Directory {
             }
         }
         .boxed()
+    }
+
+    /// Never: the system frees the lock only when this process ends.
+    fn lost(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async { self.close_now() }.boxed()
     }
 }
 

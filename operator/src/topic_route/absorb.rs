@@ -81,7 +81,13 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
             p.unsealed = true;
             p.may_be_sealed = false;
         }
-        (Action::Unfence, Fact::Revision(_)) => p.unfenced = true,
+        (Action::Unfence, Fact::Revision(revision)) => {
+            p.unfenced = true;
+            // A proxy that has not followed so far would be late for the next attempt, too, and show the old home's end
+            // while others write to the new one.
+            p.entry = Some(revision);
+            p.entry_applied = false;
+        }
         (Action::DropTarget { id, .. }, Fact::Done) => {
             p.dropped.push(*id);
             p.target = p.target.take().filter(|target| target.id != *id);

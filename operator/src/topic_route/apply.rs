@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sluice_mesh::document::Fence;
 use sluice_mesh::ledger::TopicState;
 use sluice_mesh::name::{ClusterName, TopicName};
+use tokio::sync::Semaphore;
 
 use super::action::{Action, Fact};
 use super::checks;
@@ -19,7 +20,7 @@ use super::restore;
 use super::seal::{self, Copy};
 use super::situation::{Situation, Standing};
 use crate::compile::RoutedTopic;
-use crate::context::Context;
+use crate::context::{Context, Queues};
 use crate::publish::PublishError;
 
 /// Longest time for one step behind the fence, whatever the pause budget says.
@@ -29,7 +30,21 @@ const REPORTS: Duration = Duration::from_millis(500);
 
 /// Does an action for a topic.
 pub async fn apply(ctx: &Context, topic: &TopicName, s: &Situation, action: &Action) -> Result<Fact, Problem> {
+    // Nobody ever closes a queue.
+    let _turn = match queue(&ctx.queues, action) {
+        Some(queue) => queue.acquire().await.ok(),
+        None => None,
+    };
     Hands { ctx, topic, s }.apply(action).await
+}
+
+/// Where an action has to queue: none behind the fence, where writers wait.
+fn queue<'a>(queues: &'a Queues, action: &Action) -> Option<&'a Semaphore> {
+    match action {
+        Action::PublishEntry => Some(&queues.document),
+        Action::Catalogue => Some(&queues.ledgers),
+        _ => None,
+    }
 }
 
 struct Hands<'a> {
@@ -157,4 +172,24 @@ pub fn standing(ctx: &Context, topic: &TopicName) -> Result<Standing, Problem> {
 
 fn publish_problem(error: &PublishError) -> Problem {
     Problem::new(Reason::WaitingForProxies, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preparations_queue_and_what_writers_wait_for_does_not() {
+        let queues = Queues::default();
+        // Others prepare, and more wait for their turn.
+        let _document = queues.document.try_acquire().unwrap();
+        let _ledgers = queues.ledgers.try_acquire().unwrap();
+        for action in [Action::PublishEntry, Action::Catalogue] {
+            assert!(queue(&queues, &action).unwrap().try_acquire().is_err(), "{}", action.name());
+        }
+        let fence = Action::Fence { attempt: 1, hold_millis: 1 };
+        for action in [fence, Action::Unfence, Action::ReadLedgers, Action::AwaitSwitched { revision: 1 }] {
+            assert!(queue(&queues, &action).is_none(), "{}", action.name());
+        }
+    }
 }

@@ -143,6 +143,28 @@ pub fn conflicted(route: &TopicRoute, problem: &Problem, now: Timestamp) -> Topi
     }
 }
 
+/// The status of a route of which nothing can be said before the mesh's ledgers have been read; none if this generation of
+/// it has a status already, which is then truer than that nothing is known.
+pub fn unread(route: &TopicRoute, message: &str, now: Timestamp) -> Option<TopicRouteStatus> {
+    let before = route.status.clone().unwrap_or_default();
+    let generation = route.metadata.generation;
+    if before.observed_generation.is_some() && before.observed_generation == generation {
+        return None;
+    }
+    let mut conditions = Conditions::new(generation.unwrap_or(0), now, &before.conditions);
+    conditions.no(ConditionType::Ready, Reason::LedgerUnavailable, message).yes(
+        ConditionType::Reconciling,
+        Reason::LedgerUnavailable,
+        message,
+    );
+    Some(TopicRouteStatus {
+        observed_generation: generation,
+        phase: Some(Phase::Pending),
+        conditions: conditions.finish(),
+        ..before
+    })
+}
+
 fn conditions(
     i: &Inputs<'_>,
     now_phase: Phase,

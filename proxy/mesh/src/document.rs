@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::chain::Chain;
 use crate::name::{ClusterName, ProxyName, TopicName};
 
+pub mod shards;
 #[cfg(test)]
 mod tests;
 

@@ -100,7 +100,7 @@ impl DocumentSource for Directory {
         loop {
             let at = Instant::now();
             match self.look() {
-                Ok(Some(bytes)) => return Seen { bytes, at },
+                Ok(Some(bytes)) => return Seen { content: Ok(bytes), at, copy: false },
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(path = %self.path.display(), %error, "the document cannot be read");
@@ -131,7 +131,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         put(directory.path(), "one");
         let mut source = Directory::new(directory.path());
-        assert_eq!(source.next().await.bytes, b"one");
+        assert_eq!(source.next().await.content.unwrap(), b"one");
         // The same content again, then other files, are no news.
         put(directory.path(), "one");
         std::fs::write(directory.path().join("events.jsonl"), "x").unwrap();
@@ -141,7 +141,7 @@ mod tests {
         let began = Instant::now();
         let path = directory.path().to_owned();
         let writer = std::thread::spawn(move || put(&path, "two"));
-        assert_eq!(source.next().await.bytes, b"two");
+        assert_eq!(source.next().await.content.unwrap(), b"two");
         assert!(began.elapsed() < Duration::from_millis(500), "not by the slow look");
         writer.join().unwrap();
     }
@@ -152,6 +152,6 @@ mod tests {
         let mut source = Directory::new(directory.path());
         assert!(tokio::time::timeout(Duration::from_millis(100), source.next()).await.is_err());
         put(directory.path(), "late");
-        assert_eq!(source.next().await.bytes, b"late");
+        assert_eq!(source.next().await.content.unwrap(), b"late");
     }
 }

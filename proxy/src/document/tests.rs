@@ -7,7 +7,7 @@ use sluice_mesh::name::ClusterName;
 
 use super::*;
 
-fn document(revision: u64, mesh: &str) -> Document {
+pub(super) fn document(revision: u64, mesh: &str) -> Document {
     let home = ClusterName::new("home").unwrap();
     Document {
         format_version: FORMAT_VERSION,
@@ -31,7 +31,7 @@ fn document(revision: u64, mesh: &str) -> Document {
     }
 }
 
-fn applier(mesh: Option<&str>) -> Applier {
+pub(super) fn applier(mesh: Option<&str>) -> Applier {
     let worlds = Arc::new(Worlds::default());
     let metrics = Arc::new(Metrics::default());
     Applier {
@@ -40,19 +40,24 @@ fn applier(mesh: Option<&str>) -> Applier {
         metrics,
         mesh: mesh.map(str::to_owned),
         rejected: Mutex::default(),
+        copy: AtomicBool::default(),
         news: Notify::new(),
     }
 }
 
 fn show(applier: &Applier, bytes: Vec<u8>) -> bool {
-    applier.handle(&Seen { bytes, at: Instant::now() }).is_some()
+    applier.handle(&Seen { content: Ok(bytes), at: Instant::now(), copy: false }).is_some()
 }
 
-fn rejected(applier: &Applier) -> Option<u64> {
+fn show_copy(applier: &Applier, bytes: Vec<u8>) -> bool {
+    applier.handle(&Seen { content: Ok(bytes), at: Instant::now(), copy: true }).is_some()
+}
+
+pub(super) fn rejected(applier: &Applier) -> Option<u64> {
     applier.rejected.lock().unwrap().as_ref().map(|rejected| rejected.revision)
 }
 
-fn applied(applier: &Applier) -> u64 {
+pub(super) fn applied(applier: &Applier) -> u64 {
     applier.worlds.model().map_or(0, |model| model.revision)
 }
 
@@ -91,4 +96,33 @@ fn a_bad_document_is_refused_whole_and_the_last_good_one_stays() {
     assert_eq!(applier.metrics.document_rejected.get(), 6);
     assert!(show(&applier, document(10, "m").seal().to_json()));
     assert_eq!((applied(&applier), rejected(&applier)), (10, None));
+}
+
+#[test]
+fn the_applied_document_shown_again_puts_things_right() {
+    let applier = applier(None);
+    let good = document(5, "m").seal().to_json();
+    assert!(show(&applier, good.clone()));
+    assert!(!show(&applier, b"{".to_vec()));
+    let gone = Seen { content: Err(Unreadable::Deleted), at: Instant::now(), copy: false };
+    assert!(applier.handle(&gone).is_none());
+    assert_eq!((applied(&applier), rejected(&applier)), (5, Some(0)));
+    assert_eq!(applier.metrics.document_rejected.get(), 2);
+    assert!(!show(&applier, good));
+    assert_eq!((applied(&applier), rejected(&applier)), (5, None));
+}
+
+#[test]
+fn of_a_copy_and_the_original_the_newer_counts_and_then_the_original() {
+    let applier = applier(None);
+    let mut other = document(5, "m");
+    other.limits.max_in_flight = 9;
+    let other = other.seal().to_json();
+    assert!(show_copy(&applier, document(5, "m").seal().to_json()));
+    assert!(!show(&applier, document(4, "m").seal().to_json()), "an older original is passed over");
+    assert!(show(&applier, other), "of the same revision, the original counts");
+    assert!(!show_copy(&applier, document(5, "m").seal().to_json()), "and stays");
+    assert_eq!((applied(&applier), rejected(&applier)), (5, None));
+    assert!(show_copy(&applier, document(6, "m").seal().to_json()));
+    assert_eq!(applied(&applier), 6);
 }

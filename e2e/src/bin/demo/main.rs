@@ -1,8 +1,11 @@
 //! `make demo`: two real Kafka clusters, Sluice in front of them, stock clients at work, and a live topic that moves to
 //! the other cluster and back. Ends with a verdict over everything that the clients saw.
+//!
+//! `make demo-kubernetes`: the same by `kubectl apply`.
 
 #![allow(clippy::print_stdout, reason = "a program for people: its output is its purpose")]
 
+mod kubernetes;
 mod report;
 mod verdict;
 
@@ -20,6 +23,7 @@ use sluice_e2e::history::Recorder;
 use sluice_e2e::kafka::KAFKA_4;
 use sluice_e2e::load::{Load, LoadSpec, MoveReport};
 use sluice_e2e::measure::{HotLoads, Machine, Pauses, Spread};
+use sluice_e2e::mesh::KubernetesSpec;
 use sluice_e2e::stage::{CLUSTERS, Stage, StageSpec, logs_with};
 
 use crate::report::{Clients, HotLoadReport, Rate, ReportFile, write_report};
@@ -56,6 +60,10 @@ struct Args {
     /// Bootstrap port through Sluice; it and the next 110 are used on every node's address
     #[arg(long, env = "PORT", default_value_t = 9092)]
     port: u16,
+    /// By `kubectl apply`: on a Kubernetes control plane of its own (make kubernetes), or on the cluster of $KUBECONFIG, in a
+    /// namespace that is removed in the end
+    #[arg(long, conflicts_with = "direct")]
+    kubernetes: bool,
     /// Write the result as JSON to this file
     #[arg(long)]
     report: Option<PathBuf>,
@@ -91,6 +99,7 @@ fn stop_on_interrupt() {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
             sluice_e2e::process::stop_all();
+            sluice_e2e::mesh::remove_namespaces();
             std::process::exit(130);
         }
     });
@@ -100,7 +109,9 @@ fn run(args: &Args) -> Result<bool> {
     let begin = Instant::now();
     let mut machine = Machine::at_begin();
     let moves = if args.direct { 0 } else { args.moves };
-    let mut spec = StageSpec::new("demo", &args.subnet, args.port)?;
+    let name = if args.kubernetes { "demo-kubernetes" } else { "demo" };
+    let mut spec = StageSpec::new(name, &args.subnet, args.port)?;
+    spec.kubernetes = args.kubernetes.then(|| KubernetesSpec::of_environment_or(&spec.host(100)));
     spec.brokers = usize::from(args.brokers);
     spec.versions = [args.kafka_a.clone(), args.kafka_b.clone()];
     if args.direct {
@@ -113,6 +124,8 @@ fn run(args: &Args) -> Result<bool> {
     let mut stage = spec.start(|line| println!("  {line}"))?;
     stage.create_topic(TOPIC, args.partitions)?;
     println!("  topic {TOPIC}: {} partitions on east, seen through {}", args.partitions, stage.bootstrap());
+    let kubernetes = stage.mesh.as_ref().and_then(|mesh| mesh.kubernetes().ok());
+    let routes = kubernetes.map(kubernetes::introduce).transpose()?;
 
     let clients = Clients::of(&stage);
     println!(
@@ -123,7 +136,7 @@ fn run(args: &Args) -> Result<bool> {
     println!("         a raw watcher of watermarks and epochs");
     let samples = args.moves.clamp(5, 20);
     let mut hot_loads =
-        HotLoadReport { idle: time_hot_loads(&mut stage, samples, "before the load")?, under_load: None };
+        HotLoadReport { idle: time_hot_loads(&mut stage, samples, "before the load")?, ..HotLoadReport::default() };
     let mut load_spec = LoadSpec::new(TOPIC, args.partitions, args.rate);
     load_spec.history = Some(folder.join("history.jsonl"));
     let mut load = Load::start(load_spec, &stage)?;
@@ -131,14 +144,24 @@ fn run(args: &Args) -> Result<bool> {
     load.wait_flowing(Duration::from_secs(40))?;
     rest(args.seconds);
     hot_loads.under_load = time_hot_loads(&mut stage, samples, "under load")?;
+    if args.kubernetes {
+        hot_loads.by_kubectl = kubernetes::time_hot_loads_by_kubectl(&mut stage, samples)?;
+    }
     let mut reports = Vec::new();
     for number in 0..moves {
         let to = CLUSTERS[usize::from(number % 2 == 0)];
-        println!("\n  apply: TopicRoute {TOPIC} -> {to}");
-        let watch = Instant::now();
-        // What the status says of the move before is no news.
-        let mut last = stage.mesh()?.route_status(TOPIC)?.and_then(|status| status.phase);
-        let report = load.move_to(&mut stage, to, Duration::from_mins(1), |status| show(watch, &mut last, status))?;
+        let report = if let Some(routes) = &routes {
+            routes.show_apply(TOPIC, to);
+            let report = load.move_to(&mut stage, to, Duration::from_mins(1), |_| {})?;
+            routes.settle();
+            report
+        } else {
+            println!("\n  apply: TopicRoute {TOPIC} -> {to}");
+            let watch = Instant::now();
+            // What the status says of the move before is no news.
+            let mut last = stage.mesh()?.route_status(TOPIC)?.and_then(|status| status.phase);
+            load.move_to(&mut stage, to, Duration::from_mins(1), |status| show(watch, &mut last, status))?
+        };
         println!("  {}\n", one_line(&report));
         reports.push(report);
         if number == 0 {
@@ -152,12 +175,16 @@ fn run(args: &Args) -> Result<bool> {
     ticker.stop();
     println!("\nThe end of the load");
     let finished = load.finish(&stage, &mut reports, |line| println!("  {line}"))?;
+    if let Some(routes) = routes {
+        routes.end();
+        kubernetes::show_end(stage.mesh()?.kubernetes()?)?;
+    }
     let panics = logs_with(&folder.join("logs"), &["panicked at"]);
     stage.end();
     machine.at_end();
     let good = finished.is_good() && panics.is_empty() && reports.len() == usize::try_from(moves)?;
     print_verdict(&finished, &reports, &panics);
-    print_hot_loads(&hot_loads);
+    print_hot_loads(&hot_loads, what_changes(args.kubernetes));
     println!("\nTook {:.0} s; {machine}", begin.elapsed().as_secs_f32());
     println!("\n{}", if good { "ALL RIGHT" } else { "NOT RIGHT: see above" });
     if let Some(file) = &args.report {
@@ -180,16 +207,20 @@ fn run(args: &Args) -> Result<bool> {
     Ok(good)
 }
 
-/// Changes files that move nothing, and waits each time until every proxy serves by the change.
+/// What a hot load begins with.
+fn what_changes(kubernetes: bool) -> &'static str {
+    if kubernetes { "a request to the API server" } else { "a changed file" }
+}
+
+/// Makes changes that move nothing, and waits each time until every proxy serves by the change.
 fn time_hot_loads(stage: &mut Stage, samples: u32, when: &str) -> Result<Option<HotLoads>> {
     let (name, bootstrap) = (stage.clusters[0].name().to_owned(), stage.clusters[0].bootstrap());
     let Some(mesh) = &stage.mesh else { return Ok(None) };
     let found = HotLoads::of(&mesh.time_hot_loads(&name, &bootstrap, true, samples)?);
     if let Some(found) = &found {
         let Spread { median, worst, .. } = found.total;
-        println!(
-            "  {when}: a changed file reaches all proxies within {median:.1} ms (median of {samples}, worst {worst:.1})"
-        );
+        let what = what_changes(mesh.kubernetes().is_ok());
+        println!("  {when}: {what} reaches all proxies within {median:.1} ms (median of {samples}, worst {worst:.1})");
     }
     // A move is not to begin while something else is still being taken up.
     stage.mesh()?.wait_ready(&CLUSTERS, Duration::from_secs(30))?;

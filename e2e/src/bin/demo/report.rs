@@ -24,11 +24,14 @@ impl Clients {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HotLoadReport {
     pub(crate) idle: Option<HotLoads>,
     pub(crate) under_load: Option<HotLoads>,
+    /// Under load, with all that `kubectl apply` does before it asks; only on Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by_kubectl: Option<HotLoads>,
 }
 
 #[derive(Serialize)]

@@ -95,10 +95,15 @@ fn print_moves(moves: &[MoveReport]) {
     }
 }
 
-pub(crate) fn print_hot_loads(found: &HotLoadReport) {
-    for (when, found) in [("before the load", found.idle), ("under load", found.under_load)] {
+pub(crate) fn print_hot_loads(found: &HotLoadReport, what: &str) {
+    let kubectl = "the start of kubectl apply";
+    for (what, when, found) in [
+        (what, "before the load", found.idle),
+        (what, "under load", found.under_load),
+        (kubectl, "under load", found.by_kubectl),
+    ] {
         let Some(found) = found else { continue };
-        println!("\nFrom a changed file to the last proxy that serves by it, {when}");
+        println!("\nFrom {what} to the last proxy that serves by it, {when}");
         spread_header();
         for (name, figure) in found.rows() {
             spread_row(name, figure);

@@ -14,6 +14,7 @@ use super::file;
 use super::intake;
 use super::objects::{Admitted, Key, Objects, Stored, path};
 use crate::clock;
+use crate::store::told::Told;
 use crate::store::{Event, EventType, Kind, Resource, Resources, Settings, StoreError};
 
 /// How often files are looked at without a wake-up.
@@ -52,8 +53,7 @@ pub(super) struct Keeper {
     shown: bool,
     /// Files are read again at this time.
     read_at: Instant,
-    /// The last event of each object, so that the same is not told twice in a row.
-    last_events: BTreeMap<(String, String), (String, String)>,
+    told: Told,
 }
 
 impl Keeper {
@@ -66,7 +66,7 @@ impl Keeper {
             sender,
             shown: false,
             read_at: Instant::now(),
-            last_events: BTreeMap::new(),
+            told: Told::default(),
         }
     }
 
@@ -160,13 +160,8 @@ impl Keeper {
     /// The last good settings stay.
     fn read_settings(&mut self) -> bool {
         let path = self.root.join("settings.yaml");
-        let read = file::read(&path, MAX_STORED_BYTES).map_err(|error| error.to_string()).and_then(|content| {
-            let content = content.unwrap_or_default();
-            if content.trim_ascii().is_empty() {
-                return Ok(Settings::default());
-            }
-            serde_yaml::from_slice(&content).map_err(|error| format!("settings.yaml is not valid: {error}"))
-        });
+        let read = file::read(&path, MAX_STORED_BYTES).map_err(|error| error.to_string());
+        let read = read.and_then(|content| Settings::parse(&content.unwrap_or_default()));
         match read {
             Ok(settings) => {
                 self.settings_trouble = None;
@@ -284,9 +279,7 @@ impl Keeper {
     }
 
     fn write_event(&mut self, kind: &str, name: &str, event_type: EventType, reason: &str, message: &str) {
-        let object = (kind.to_owned(), name.to_owned());
-        let said = (reason.to_owned(), message.to_owned());
-        if self.last_events.get(&object) == Some(&said) {
+        if self.told.is_last(kind, name, reason, message) {
             return;
         }
         let line = json!({
@@ -305,9 +298,7 @@ impl Keeper {
             file.write_all(format!("{line}\n").as_bytes())
         };
         match append() {
-            Ok(()) => {
-                self.last_events.insert(object, said);
-            }
+            Ok(()) => self.told.note(kind, name, reason, message),
             Err(error) => tracing::error!(%error, "an event cannot be written"),
         }
     }

@@ -89,7 +89,7 @@ async fn a_status_is_written_once_kept_over_a_restart_and_written_again_when_it_
     assert_eq!(resources.borrow().clusters["east"].object.status, Some(status.clone()));
     let written = std::fs::metadata(&path).unwrap().modified().unwrap();
     directory.put_cluster_status("east", status.clone());
-    directory.close();
+    directory.close_now();
     assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), written, "the same again is not written");
     let uid = resources.borrow().clusters["east"].object.metadata.uid.clone();
     let directory = open(root.path()).await;
@@ -113,7 +113,7 @@ async fn events_are_told_once_in_a_row() {
     directory.record_event(event("Fencing", "writers are held"));
     directory.record_event(event("Fencing", "writers are held"));
     directory.record_event(event("Completed", "done"));
-    directory.close();
+    directory.close_now();
     let text = std::fs::read_to_string(root.path().join("events.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.iter().map(|line| line["reason"].as_str().unwrap()).collect::<Vec<_>>(), ["Fencing", "Completed"]);

@@ -58,8 +58,20 @@ impl Hands<'_> {
         let generation = cut::generation(&state.chains);
         // One that began since the first look would write its marker to the sealed log.
         let read = seal::read(&from, &to, state.seal_value, generation, &earlier, self.deadline());
-        let (table, _) = try_join(read, self.check_transactions()).await?;
+        // A cut that proxies cannot be told of would stop writers until they can.
+        let beside = try_join(self.check_transactions(), self.reach_proxies());
+        let (table, _) = try_join(read, beside).await?;
         Ok(Fact::Cut(table))
+    }
+
+    /// The way to the proxies is open.
+    async fn reach_proxies(&self) -> Result<(), Problem> {
+        let asked = tokio::time::timeout_at(self.deadline().into(), self.ctx.store.reach()).await;
+        let closed = |why: &str| {
+            let message = format!("proxies could not be told of the new home, so the topic stays where it is: {why}");
+            Problem::new(Reason::WaitingForProxies, message)
+        };
+        asked.map_err(|_| closed("there was no answer in time"))?.map_err(|error| closed(&error.to_string()))
     }
 
     pub(super) async fn unseal(&self, state: &TopicState) -> Result<Fact, Problem> {

@@ -143,3 +143,18 @@ fn chains_are_summed_up_by_generation() {
     let unknown = LastMove { kept_until: 0, ..last };
     assert_eq!(shown(&unknown), [(east, 10, time(1_000_000)), (west, 5, None)]);
 }
+
+#[test]
+fn a_route_of_which_nothing_is_known_yet_says_so_once() {
+    let mut route = route();
+    let now = Timestamp::from_second(5).unwrap();
+    let first = unread(&route, "the ledgers are being read", now).unwrap();
+    assert_eq!((first.observed_generation, first.phase), (Some(3), Some(Phase::Pending)));
+    assert!(is_true(&first.conditions, ConditionType::Reconciling));
+    assert!(!is_true(&first.conditions, ConditionType::Ready));
+    // What was known of this very generation stays: a restart of the operator is no news.
+    route.status = Some(first);
+    assert_eq!(unread(&route, "the ledgers are being read", now), None);
+    route.metadata.generation = Some(4);
+    assert_eq!(unread(&route, "the ledgers are being read", now).unwrap().observed_generation, Some(4));
+}

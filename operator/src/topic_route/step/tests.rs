@@ -536,6 +536,24 @@ fn a_proxy_that_is_waited_for_is_named() {
 }
 
 #[test]
+fn the_next_attempt_waits_for_proxies_that_have_not_followed_the_last_one() {
+    let mut world = World::new(None);
+    let mut s = world.start();
+    while !matches!(step(&s), Next::Do(Action::ReadCut(_))) {
+        (s, _) = turn(&mut world, s, Fault::None);
+    }
+    (s, _) = turn(&mut world, s, Fault::FailsBefore);
+    while !s.memory.unfenced || !matches!(step(&s), Next::Do(Action::AwaitEntry { .. })) {
+        assert!(!matches!(step(&s), Next::Do(Action::RecordIntent(_))), "nobody asked the proxies");
+        (s, _) = turn(&mut world, s, Fault::None);
+    }
+    let Next::Do(Action::AwaitEntry { revision }) = step(&s) else { panic!("proxies are asked") };
+    assert_eq!(Some(revision), s.memory.entry);
+    assert!(s.memory.attempt.fenced.is_none_or(|fenced| fenced < revision), "a document after the fence");
+    assert_eq!(settle(&mut world, s).standing.attempt(), 2);
+}
+
+#[test]
 fn a_ledger_that_refuses_every_write_is_not_asked_without_a_pause() {
     let mut world = World::new(None);
     let mut s = world.start();

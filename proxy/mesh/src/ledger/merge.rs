@@ -154,7 +154,7 @@ pub fn merge(ledgers: &[(ClusterName, LedgerState)]) -> Merged {
                 merged.revision = merged.revision.max(revision);
             }
             let best = newest.entry(subject).or_insert(record);
-            if rank(record) > rank(best) {
+            if wins(record, best) {
                 *best = record;
             }
         }
@@ -190,8 +190,9 @@ impl Merged {
 
 /// Records of one counter are copies of each other; should they differ all the same, the choice must not depend on the
 /// order of reading.
-fn rank(record: &Record) -> (u64, Vec<u8>) {
-    (record.counter, record.to_bytes())
+fn wins(record: &Record, over: &Record) -> bool {
+    let by_bytes = || record != over && record.to_bytes() > over.to_bytes();
+    record.counter > over.counter || (record.counter == over.counter && by_bytes())
 }
 
 fn decide(topic: &TopicName, ledgers: &BTreeMap<&ClusterName, &LedgerState>) -> Option<TopicLedger> {
