@@ -77,7 +77,7 @@ async fn live(namespace: &Namespace) -> Result<()> {
         identity: identity.to_owned(),
     };
     let admin = namespace.kubectl();
-    let first = timeout(PATIENCE, open(options("first"))).await??;
+    let first = timeout(PATIENCE, open(options("first"))).await.context("the first operator leads")??;
     resources_are_seen_told_and_held(&first, admin).await?;
     let big = documents_are_put_right(&first, admin).await?;
     a_removed_cluster_is_let_go(&first, admin).await?;
@@ -88,7 +88,7 @@ async fn live(namespace: &Namespace) -> Result<()> {
     ensure!(timeout(Duration::from_secs(1), &mut waiting).await.is_err(), "two lead at the same time");
     first.close().await;
     let begun = Instant::now();
-    let second = timeout(PATIENCE, waiting).await??;
+    let second = timeout(PATIENCE, waiting).await.context("the second operator takes over")??;
     eprintln!("taken over after {:?}", begun.elapsed());
     ensure!(second.last_document().await.as_ref() == Some(&big), "the successor has another document");
     second.publish(&document(big.revision + 1, TOPICS)?).await?;
@@ -101,9 +101,10 @@ async fn resources_are_seen_told_and_held(store: &Kubernetes, admin: &Kubectl) -
     let mut resources = store.resources();
     let begun = Instant::now();
     admin.apply(&cluster_yaml(CLUSTER, "127.0.0.1:9", true, &[]))?;
-    timeout(PATIENCE, resources.wait_for(|resources| resources.clusters.contains_key(CLUSTER))).await??;
+    let there = timeout(PATIENCE, resources.wait_for(|resources| resources.clusters.contains_key(CLUSTER))).await;
+    there.context("the KafkaCluster is seen")??;
     eprintln!("seen {:?} after kubectl was started", begun.elapsed());
-    let stored = || admin.get_json(&["get", "kafkacluster", CLUSTER]);
+    let stored = || admin.get_json(&["kafkacluster", CLUSTER]);
     ensure!(stored()?["metadata"]["finalizers"].is_null(), "a cluster that never answered is held");
 
     let conditions = Conditions::new(1, k8s_openapi::jiff::Timestamp::now(), &[])
@@ -131,7 +132,7 @@ async fn resources_are_seen_told_and_held(store: &Kubernetes, admin: &Kubectl) -
         store.record_event(Event { kind, name: CLUSTER.to_owned(), event_type, reason, message: message.to_owned() });
     }
     until("the events are there", || {
-        let events = admin.get_json(&["get", "events.events.k8s.io"])?;
+        let events = admin.get_json(&["events.events.k8s.io"])?;
         let notes: Vec<&str> =
             events["items"].as_array().into_iter().flatten().filter_map(|event| event["note"].as_str()).collect();
         Ok(notes.contains(&"one") && notes.contains(&"two"))
@@ -158,7 +159,7 @@ async fn documents_are_put_right(store: &Kubernetes, admin: &Kubectl) -> Result<
     until("a hand edit is noticed", || Ok(!store.document_is_there())).await?;
     store.publish(&big).await?;
     ensure!(store.document_is_there(), "the hand edit was not put right");
-    let maps = admin.get_json(&["get", "configmaps"])?;
+    let maps = admin.get_json(&["configmaps"])?;
     let names = maps["items"].as_array().into_iter().flatten().filter_map(|map| map["metadata"]["name"].as_str());
     let shards: Vec<&str> = names.filter(|name| name.starts_with("sluice-document-")).collect();
     ensure!(shards.len() > 1, "so large a document has shards, not {shards:?}");
@@ -175,8 +176,9 @@ async fn a_removed_cluster_is_let_go(store: &Kubernetes, admin: &Kubectl) -> Res
     let marked = |resources: &Arc<Resources>| {
         resources.clusters.get(CLUSTER).is_some_and(|cluster| cluster.object.metadata.deletion_timestamp.is_some())
     };
-    timeout(PATIENCE, resources.wait_for(marked)).await??;
+    timeout(PATIENCE, resources.wait_for(marked)).await.context("the deletion is seen")??;
     store.release_cluster(CLUSTER);
-    timeout(PATIENCE, resources.wait_for(|resources| !resources.clusters.contains_key(CLUSTER))).await??;
+    let gone = timeout(PATIENCE, resources.wait_for(|resources| !resources.clusters.contains_key(CLUSTER))).await;
+    gone.context("the KafkaCluster is let go")??;
     Ok(())
 }

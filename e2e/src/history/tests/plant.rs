@@ -259,9 +259,10 @@ fn two_reads_from(events: &[Event], first: usize) -> Option<usize> {
 }
 
 fn lower(events: &mut Vec<Event>, pick: usize, of: Mark) -> bool {
-    let Some(place) = find(events, pick, |what| matches!(what, What::Observe { mark, .. } if *mark == of)) else {
-        return false;
-    };
+    // Below 0 the offset of the highest timestamp says nothing.
+    let floor = if of == Mark::MaxTimestamp { 1 } else { i64::MIN };
+    let fits = |what: &What| matches!(what, What::Observe { mark, value, .. } if *mark == of && *value >= floor);
+    let Some(place) = find(events, pick, fits) else { return false };
     let What::Observe { partition, value, topic, .. } = events[place].what.clone() else { return false };
     let process = events[place].process.clone();
     append(events, process.as_str(), What::Observe { topic, partition, mark: of, value: value - 1 });

@@ -92,8 +92,6 @@ impl Watcher {
         {
             missing.retain(|other| *other != partition);
             match found {
-                // Its record may not be replicated yet: then the answer is that there is none.
-                Ok(found) if mark == Mark::MaxTimestamp && found.offset < 0 => {}
                 Ok(found) => {
                     self.saw(partition, mark, found.offset, invoke);
                     offsets.push((partition, found.offset));

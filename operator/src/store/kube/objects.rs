@@ -96,6 +96,15 @@ pub(super) struct Put {
     pub differs: bool,
 }
 
+/// A status to be written.
+#[derive(Debug, PartialEq)]
+pub(super) struct Wanted {
+    /// The apply.
+    pub apply: Value,
+    /// A later one is to follow at once.
+    pub more: bool,
+}
+
 impl<K: Kept> Default for Table<K> {
     fn default() -> Self {
         Self { entries: BTreeMap::new(), unreadable: BTreeMap::new() }
@@ -156,8 +165,8 @@ impl<K: Kept> Table<K> {
     }
 
     /// What the API server should be told of an object next, as an apply of its status; none if it has the last one. A step
-    /// is given out once.
-    pub(super) fn wanted_status(&mut self, name: &str) -> Option<Value> {
+    /// is given out once, and says that there is more.
+    pub(super) fn wanted_status(&mut self, name: &str) -> Option<Wanted> {
         let entry = self.entries.get_mut(name)?;
         // One that was on its way when the next was put has arrived by now.
         while entry.steps.front().is_some_and(|step| entry.stored.as_ref() == Some(step)) {
@@ -166,12 +175,13 @@ impl<K: Kept> Table<K> {
         let step = entry.steps.pop_front();
         let put = step.as_ref().or(entry.put.as_ref()).filter(|put| entry.stored.as_ref() != Some(put))?;
         // The uid: an object that was made anew under the same name has not earned this status.
-        Some(json!({
+        let apply = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
             "metadata": {"name": name, "uid": entry.resource.object.meta().uid},
             "status": put,
-        }))
+        });
+        Some(Wanted { apply, more: step.is_some() })
     }
 
     /// A write was answered with the object as it is now.

@@ -57,7 +57,7 @@ fn a_status_is_shown_when_put_written_when_different_and_its_echo_is_no_news() {
     table.take(Change::All(vec![route("a", 1, "x")]));
     assert!(table.put("a", phase(1)).differs);
     assert_eq!(table.shown()["a"].object.status, Some(phase(1)));
-    let wanted = table.wanted_status("a").unwrap();
+    let wanted = table.wanted_status("a").unwrap().apply;
     assert_eq!(wanted["metadata"], json!({"name": "a", "uid": "uid-a"}));
     assert_eq!(wanted["status"]["observedGeneration"], 1);
     assert!(!table.note_written(with_status(route("a", 2, "x"), &phase(1))).news);
@@ -68,7 +68,7 @@ fn a_status_is_shown_when_put_written_when_different_and_its_echo_is_no_news() {
     assert!(table.put("a", phase(2)).differs);
     assert!(table.put("a", phase(3)).differs);
     assert!(!table.note_written(with_status(route("a", 3, "x"), &phase(2))).news);
-    assert_eq!(table.wanted_status("a").unwrap()["status"]["observedGeneration"], 3);
+    assert_eq!(table.wanted_status("a").unwrap().apply["status"]["observedGeneration"], 3);
     assert_eq!(table.shown()["a"].object.status, Some(phase(3)));
     // Somebody else's hand is put right with the next one.
     table.note_written(with_status(route("a", 4, "x"), &phase(3)));
@@ -90,7 +90,7 @@ fn every_phase_is_written_however_fast_they_come() {
     table.take(Change::All(vec![route("a", 1, "x")]));
     table.put("a", of(Phase::Fencing));
     let first = table.wanted_status("a").unwrap();
-    assert_eq!(first["status"]["phase"], "Fencing");
+    assert_eq!((&first.apply["status"]["phase"], first.more), (&json!("Fencing"), false));
     // While that is on its way.
     for phase in [Phase::Sealing, Phase::Recording, Phase::Switching] {
         assert!(table.put("a", of(phase)).differs);
@@ -105,7 +105,8 @@ fn every_phase_is_written_however_fast_they_come() {
         table.note_written(with_status(route("a", version, "x"), written.last().unwrap()));
         version += 1;
         let Some(next) = table.wanted_status("a") else { break };
-        written.push(serde_json::from_value(next["status"].clone()).unwrap());
+        assert_eq!(next.more, next.apply["status"]["phase"] != "Switching", "steps say that there is more");
+        written.push(serde_json::from_value(next.apply["status"].clone()).unwrap());
     }
     let phases: Vec<_> = written.iter().map(|status| status.phase.unwrap().as_str()).collect();
     assert_eq!(phases, ["Fencing", "Sealing", "Recording", "Switching"]);
