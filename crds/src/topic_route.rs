@@ -155,7 +155,8 @@ pub struct MoveSpec {
 }
 
 /// Where a topic's latest move stands.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+// In the order in which a move goes through them; no doc comment, as users are shown those.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Accepted; waits for its turn or for something that is missing.
     Pending,

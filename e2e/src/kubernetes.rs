@@ -9,6 +9,7 @@ mod etcd;
 mod kubeconfig;
 mod kubectl;
 mod programs;
+mod secret;
 mod watch;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -137,7 +138,7 @@ impl ControlPlane {
         // $KUBECONFIG may name several files and folders relative to each; one complete file is easier to pass on.
         let one = kubeconfig::flattened(&program)?;
         let file = folder.join("user.kubeconfig");
-        kubeconfig::write_secret(&file, &one)?;
+        secret::write(&file, &one)?;
         let kubectl = Kubectl::new(&program, &file, &folder);
         kubectl.run(&["get", "--raw", "/readyz"]).context("the cluster of $KUBECONFIG does not answer")?;
         Ok(Self { folder, kubectl, own: None })
@@ -165,7 +166,7 @@ impl ControlPlane {
     pub fn service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let token = self.kubectl.run(&["create", "token", name, "--namespace", namespace, "--duration=24h"])?;
         let file = self.folder.join(format!("{namespace}.{name}.token"));
-        kubeconfig::write_secret(&file, token.trim())?;
+        secret::write(&file, token.trim())?;
         kubeconfig::write_for_token(&self.kubectl, &self.folder, namespace, name, &file)
     }
 

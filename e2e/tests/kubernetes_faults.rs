@@ -70,20 +70,12 @@ fn until(what: &str, within: Duration, mut look: impl FnMut() -> Result<Result<(
     }
 }
 
-/// The place of a phase in the story.
-fn place(phase: Phase) -> usize {
-    [Phase::Pending, Phase::Preparing, Phase::Fencing, Phase::Sealing, Phase::Recording, Phase::Switching]
-        .iter()
-        .position(|other| *other == phase)
-        .unwrap_or(6)
-}
-
 /// Whether a status of a route that was just given another cluster shows this phase, or a later one.
 fn has_reached(status: &TopicRouteStatus, phase: Phase, to: &str) -> bool {
     match status.phase {
         // The end of this move, or still that of the one before.
         Some(Phase::Completed) => status.to.as_deref() == Some(to),
-        Some(now) => place(now) >= place(phase),
+        Some(now) => now >= phase,
         None => false,
     }
 }

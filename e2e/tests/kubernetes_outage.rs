@@ -107,21 +107,6 @@ fn judge(stage: &Stage, load: Load, steady: Steady) -> Result<Vec<Event>> {
     Ok(finished.events)
 }
 
-fn order(phase: Phase) -> usize {
-    [
-        Phase::Pending,
-        Phase::Preparing,
-        Phase::Fencing,
-        Phase::Sealing,
-        Phase::Recording,
-        Phase::Switching,
-        Phase::Completed,
-    ]
-    .iter()
-    .position(|other| *other == phase)
-    .unwrap_or(0)
-}
-
 /// What the operator says for itself, without Kubernetes.
 fn asked_of_operator(mesh: &Mesh, path: &str) -> Result<String> {
     let answer = mesh.get_from_operator(path)?;
@@ -151,7 +136,7 @@ fn kill_in(stage: &mut Stage, aim: Phase) -> Result<(String, &'static str)> {
     let to = if now.as_deref() == Some(CLUSTERS[1]) { CLUSTERS[0] } else { CLUSTERS[1] };
     mesh.apply_route(TOPIC, to)?;
     let reached = |status: &sluice_crds::TopicRouteStatus| {
-        status.to.as_deref() == Some(to) && status.phase.is_some_and(|now| order(now) >= order(aim))
+        status.to.as_deref() == Some(to) && status.phase.is_some_and(|now| now >= aim)
     };
     mesh.follow_route(TOPIC, MOVED_WITHIN, |_| {}, reached)?;
     mesh.kubernetes_mut()?.plane_mut().kill_api_server()?;

@@ -26,3 +26,6 @@ pub mod publish;
 pub mod reports;
 pub mod store;
 pub mod topic_route;
+
+#[cfg(test)]
+mod testing;

@@ -333,21 +333,10 @@ fn says_the_same(a: &Document, b: &Document) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::document;
 
     #[test]
     fn after_a_publication_of_unknown_outcome_the_old_document_is_not_taken_for_the_present_one() {
-        let document = |revision| Document {
-            format_version: sluice_mesh::document::FORMAT_VERSION,
-            revision,
-            digest: String::new(),
-            mesh: "default".into(),
-            home: ClusterName::new("east").unwrap(),
-            clusters: vec![],
-            proxies: vec![],
-            brokers: vec![],
-            topics: vec![],
-            limits: Limits::default(),
-        };
         let mut state = State::default();
         assert_eq!(state.standing(None, &document(0)), None);
         assert_eq!(state.standing(Some(&document(7)), &document(0)), Some(7));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 use sluice_mesh::name::ProxyName;
+use sluice_mesh::report::OBJECT_PREFIX;
 
 /// Serves the brokers of this node, and the whole mesh, to Kafka clients.
 #[derive(Debug, Clone, Parser)]
@@ -204,7 +205,7 @@ pub enum SettingsError {
 }
 
 /// 253 characters less those before a proxy's name in that of its Lease.
-const MAX_LEASE_NAME: usize = 253 - "sluice-proxy-".len();
+const MAX_LEASE_NAME: usize = 253 - OBJECT_PREFIX.len();
 
 impl Args {
     /// Checks the flags and fills in what was left out.

@@ -7,7 +7,7 @@ pub(crate) mod lease;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 
-use sluice_mesh::report::Report;
+use sluice_mesh::report::{RENEW_MILLIS, Report};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::clock;
 use crate::document::Applier;
 
 /// A sign of life.
-const RENEW: Duration = Duration::from_secs(3);
+const RENEW: Duration = Duration::from_millis(RENEW_MILLIS);
 /// How soon a report that did not get through is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often leases are looked at while an older document is alive: at first, as moves wait for it, then at leisure.

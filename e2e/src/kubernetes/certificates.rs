@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
-use super::kubeconfig::write_secret;
+use super::secret;
 
 /// A client of the API server that shows a certificate.
 pub(super) struct Identity {
@@ -66,7 +66,7 @@ pub(super) fn write(folder: &Path, host: &str) -> Result<()> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let authority_key = KeyPair::generate().context("make a key")?;
     let own = params.self_signed(&authority_key).context("make the authority's certificate")?;
-    write_secret(&authority(folder), &own.pem())?;
+    secret::write(&authority(folder), &own.pem())?;
     let issuer = Issuer::new(params, authority_key);
 
     let names = [host, "localhost", "kubernetes.default.svc"].map(str::to_owned);
@@ -84,16 +84,16 @@ pub(super) fn write(folder: &Path, host: &str) -> Result<()> {
         sign(folder, identity.name, client, &issuer)?;
     }
     let tokens = KeyPair::generate().context("make a key")?;
-    write_secret(&token_key(folder), &tokens.serialize_pem())?;
-    write_secret(&token_public_key(folder), &tokens.public_key_pem())
+    secret::write(&token_key(folder), &tokens.serialize_pem())?;
+    secret::write(&token_public_key(folder), &tokens.public_key_pem())
 }
 
 fn sign(folder: &Path, name: &str, mut params: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Result<()> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let own = KeyPair::generate().context("make a key")?;
     let signed = params.signed_by(&own, issuer).with_context(|| format!("sign the certificate of {name}"))?;
-    write_secret(&certificate(folder, name), &signed.pem())?;
-    write_secret(&key(folder, name), &own.serialize_pem())
+    secret::write(&certificate(folder, name), &signed.pem())?;
+    secret::write(&key(folder, name), &own.serialize_pem())
 }
 
 #[cfg(test)]

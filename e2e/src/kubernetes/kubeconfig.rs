@@ -1,13 +1,11 @@
 //! Kubeconfig files: for who shows a certificate, and for who shows a service account's token.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Kubectl, certificates};
+use super::{Kubectl, certificates, secret};
 
 /// Where the kubeconfig of this name lies.
 pub(super) fn path(folder: &Path, name: &str) -> PathBuf {
@@ -21,7 +19,7 @@ pub(super) fn write_for_certificate(folder: &Path, name: &str, server: &str) -> 
         "client-certificate": certificates::certificate(folder, name),
         "client-key": certificates::key(folder, name),
     });
-    write_secret(&path(folder, name), &text(&cluster, &user, name, "default")?)
+    secret::write(&path(folder, name), &text(&cluster, &user, name, "default")?)
 }
 
 /// Writes the kubeconfig of a service account whose token lies in a file, for the cluster that `kubectl` talks to.
@@ -36,7 +34,7 @@ pub(super) fn write_for_token(
     let cluster = cluster_of(&view)?;
     let user = json!({ "tokenFile": token });
     let file = path(folder, &format!("{namespace}.{name}"));
-    write_secret(&file, &text(&cluster, &user, name, namespace)?)?;
+    secret::write(&file, &text(&cluster, &user, name, namespace)?)?;
     Ok(file)
 }
 
@@ -66,18 +64,6 @@ pub(super) fn flattened(kubectl: &Path) -> Result<String> {
         .with_context(|| format!("start {}", kubectl.display()))?;
     ensure!(output.status.success(), "$KUBECONFIG: {}", String::from_utf8_lossy(&output.stderr).trim());
     String::from_utf8(output.stdout).context("$KUBECONFIG")
-}
-
-/// Writes a file that only we may read, by rename.
-pub(super) fn write_secret(file: &Path, text: &str) -> Result<()> {
-    let folder = file.parent().context("a file has a folder")?;
-    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    let beside = file.with_added_extension("new");
-    let context = || format!("write {}", beside.display());
-    let mut options = std::fs::OpenOptions::new();
-    let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&beside).with_context(context)?;
-    out.write_all(text.as_bytes()).with_context(context)?;
-    std::fs::rename(&beside, file).with_context(|| format!("write {}", file.display()))
 }
 
 #[cfg(test)]

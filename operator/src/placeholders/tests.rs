@@ -1,9 +1,9 @@
-use sluice_mesh::document::{Document, FORMAT_VERSION, Limits};
 use sluice_mesh::view::{ClusterView, PartitionView};
 
 use super::*;
 use crate::compile::{Conflict, Elsewhere};
 use crate::observe::{Observation, Observed};
+use crate::testing::document;
 
 fn cluster(text: &str) -> ClusterName {
     ClusterName::new(text).unwrap()
@@ -27,18 +27,6 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let document = Document {
-            format_version: FORMAT_VERSION,
-            revision: 0,
-            digest: String::new(),
-            mesh: "default".into(),
-            home: cluster("east"),
-            clusters: vec![],
-            proxies: vec![],
-            brokers: vec![],
-            topics: vec![],
-            limits: Limits::default(),
-        };
         let elsewhere = Elsewhere {
             topic: topic("bills"),
             cluster: cluster("west"),
@@ -47,7 +35,8 @@ impl World {
             at_home: None,
             routed: false,
         };
-        let compiled = Compiled { document, conflicts: vec![], elsewhere: vec![elsewhere], left_out: vec![] };
+        let compiled =
+            Compiled { document: document(0), conflicts: vec![], elsewhere: vec![elsewhere], left_out: vec![] };
         let mut world =
             Self { compiled, ledger: Merged::default(), observations: Observations::new(), missing: Missing::new() };
         world.see("west", Some((7, 3))).see("east", None);

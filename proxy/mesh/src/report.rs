@@ -19,6 +19,12 @@ pub const LOST_MILLIS: u64 = 30_000;
 /// The largest report that is read.
 pub const MAX_REPORT_BYTES: usize = 256 * 1024;
 
+/// Where reports are objects: their names begin so, and end with the proxy's name.
+pub const OBJECT_PREFIX: &str = "sluice-proxy-";
+
+/// Where reports are objects: what they are kept under.
+pub const OBJECT_KEY: &str = "sluice.dev/report";
+
 /// One proxy's report: a file `reports/<proxy>.json` in directory mode. Written at once on a change, renewed every 3 s.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

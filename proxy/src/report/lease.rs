@@ -10,13 +10,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use sluice_mesh::name::ProxyName;
-use sluice_mesh::report::{LIVE_MILLIS, Report};
+use sluice_mesh::report::{LIVE_MILLIS, OBJECT_KEY, OBJECT_PREFIX, Report};
 
 use super::{Sink, SinkError};
 use crate::kubernetes::sentence;
 
-/// The annotation that has the report.
-const ANNOTATION: &str = "sluice.dev/report";
 /// The label that names the mesh.
 const MESH: &str = "sluice.dev/mesh";
 /// Who owns the fields.
@@ -32,7 +30,7 @@ pub(crate) struct ReportLease {
 
 /// The Lease of a proxy.
 pub(crate) fn name_of(proxy: &ProxyName) -> String {
-    format!("sluice-proxy-{proxy}")
+    format!("{OBJECT_PREFIX}{proxy}")
 }
 
 impl ReportLease {
@@ -61,7 +59,7 @@ impl ReportLease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 labels: Some(labels),
-                annotations: Some([(ANNOTATION.to_owned(), content)].into()),
+                annotations: Some([(OBJECT_KEY.to_owned(), content)].into()),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {

@@ -20,15 +20,13 @@ use serde::de::DeserializeOwned;
 use sluice_crds::{KafkaCluster, TopicRoute};
 use sluice_mesh::document::Document;
 use sluice_mesh::document::shards::{self, INDEX_KEY, INDEX_NAME, SHARD_KEY, Shard};
-use sluice_mesh::report::Report;
+use sluice_mesh::report::{OBJECT_KEY, OBJECT_PREFIX, Report};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::CALL;
 use crate::mesh::resource::Kind;
 
-const REPORT: &str = "sluice.dev/report";
-const PROXY: &str = "sluice-proxy-";
 /// The field manager of `kubectl apply --server-side`.
 const KUBECTL: &str = "kubectl";
 
@@ -204,8 +202,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn report(name: &str, lease: &Lease) -> Option<(String, Report)> {
-    let proxy = name.strip_prefix(PROXY)?;
-    let report = Report::parse(lease.annotations().get(REPORT)?.as_bytes()).ok()?;
+    let proxy = name.strip_prefix(OBJECT_PREFIX)?;
+    let report = Report::parse(lease.annotations().get(OBJECT_KEY)?.as_bytes()).ok()?;
     Some((proxy.to_owned(), report))
 }
 

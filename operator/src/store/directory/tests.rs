@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use sluice_mesh::document::{FORMAT_VERSION, Limits};
-use sluice_mesh::name::ClusterName;
+use sluice_mesh::document::Limits;
 use sluice_mesh::report::Report;
 
 use super::*;
 use crate::store::EventType;
+use crate::testing::document;
 
 const CLUSTER: &str =
     "apiVersion: sluice.dev/v1alpha1\nkind: KafkaCluster\nmetadata: {name: east}\nspec: {bootstrapServers: ['e:1']}\n";
@@ -29,22 +29,6 @@ async fn until_file(path: &Path, done: impl Fn(&str) -> bool) -> String {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{} did not become right: {:?}", path.display(), std::fs::read_to_string(path));
-}
-
-fn document(revision: u64) -> Document {
-    Document {
-        format_version: FORMAT_VERSION,
-        revision,
-        digest: String::new(),
-        mesh: "default".into(),
-        home: ClusterName::new("east").unwrap(),
-        clusters: vec![],
-        proxies: vec![],
-        brokers: vec![],
-        topics: vec![],
-        limits: Limits::default(),
-    }
-    .seal()
 }
 
 #[tokio::test]

@@ -11,16 +11,12 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use sluice_mesh::name::ProxyName;
-use sluice_mesh::report::{LIVE_MILLIS, LOST_MILLIS, Report};
+use sluice_mesh::report::{LIVE_MILLIS, LOST_MILLIS, OBJECT_KEY, OBJECT_PREFIX, Report};
 use tokio::time::Instant;
 
 use super::watch::Change;
 use crate::store::Reports;
 
-/// A proxy's Lease is this and its name.
-pub(super) const PREFIX: &str = "sluice-proxy-";
-/// Where the report stands.
-pub(super) const ANNOTATION: &str = "sluice.dev/report";
 /// The server counts as away after this time without any news: twice what the own Lease takes to be renewed.
 const AWAY: Duration = Duration::from_secs(3);
 /// A stamp that is this far off is set anew: the wall clock was moved.
@@ -57,9 +53,9 @@ pub(super) struct Unfit(String);
 /// The report in a Lease; none if it is not a proxy's.
 pub(super) fn read(lease: &Lease) -> Result<Option<Report>, Unfit> {
     let name = lease.name_any();
-    let Some(proxy) = name.strip_prefix(PREFIX) else { return Ok(None) };
-    let annotation = lease.annotations().get(ANNOTATION);
-    let text = annotation.ok_or_else(|| Unfit(format!("it has no annotation {ANNOTATION} yet")))?;
+    let Some(proxy) = name.strip_prefix(OBJECT_PREFIX) else { return Ok(None) };
+    let annotation = lease.annotations().get(OBJECT_KEY);
+    let text = annotation.ok_or_else(|| Unfit(format!("it has no annotation {OBJECT_KEY} yet")))?;
     let report = Report::parse(text.as_bytes()).map_err(|error| Unfit(error.to_string()))?;
     // A report under another proxy's name would make that one look alive.
     if report.proxy.as_str() != proxy {
@@ -93,7 +89,7 @@ impl Heard {
                 self.apply(&lease, now, wall, &mut unfit);
             }
             Change::Deleted(lease) => {
-                if let Some(proxy) = lease.name_any().strip_prefix(PREFIX) {
+                if let Some(proxy) = lease.name_any().strip_prefix(OBJECT_PREFIX) {
                     self.proxies.retain(|name, _| name.as_str() != proxy);
                 }
             }

@@ -5,26 +5,9 @@ use std::collections::VecDeque;
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use serde_json::{Value, json};
-use sluice_mesh::document::{FORMAT_VERSION, Limits};
-use sluice_mesh::name::ClusterName;
 
 use super::*;
-
-fn document(revision: u64) -> Document {
-    let document = Document {
-        format_version: FORMAT_VERSION,
-        revision,
-        digest: String::new(),
-        mesh: "default".into(),
-        home: ClusterName::new("east").unwrap(),
-        clusters: vec![],
-        proxies: vec![],
-        brokers: vec![],
-        topics: vec![],
-        limits: Limits::default(),
-    };
-    document.seal()
-}
+use crate::testing::document;
 
 /// One call that is expected, and its answer.
 type Step = (Method, &'static str, StatusCode, Value);

@@ -7,7 +7,7 @@
 //! name, so that a fence or a switch writes the index alone. The digest in the index is that of the whole document:
 //! it decides in the end, whatever the pieces say.
 //!
-//! Pure. It must never know where pieces are stored, nor who reads them.
+//! Pure. It knows what pieces are called, and must never know where they are stored, nor who reads them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;

@@ -42,8 +42,10 @@ async fn until(what: &str, is: impl Fn() -> bool) -> Duration {
     began.elapsed()
 }
 
+/// Applied, and counted: that comes a moment later, on another thread.
 async fn until_applied(applier: &Applier, revision: u64) -> Duration {
-    until(&format!("revision {revision}"), || applied(applier) == revision).await
+    let counted = || u64::try_from(applier.metrics.document_revision.get()) == Ok(revision);
+    until(&format!("revision {revision}"), || applied(applier) == revision && counted()).await
 }
 
 /// A document of so many moved topics, in pieces of 20 kB.

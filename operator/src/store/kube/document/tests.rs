@@ -1,23 +1,5 @@
-use sluice_mesh::document::{FORMAT_VERSION, Limits};
-use sluice_mesh::name::ClusterName;
-
 use super::*;
-
-fn document(revision: u64) -> Document {
-    let document = Document {
-        format_version: FORMAT_VERSION,
-        revision,
-        digest: String::new(),
-        mesh: "default".into(),
-        home: ClusterName::new("east").unwrap(),
-        clusters: vec![],
-        proxies: vec![],
-        brokers: vec![],
-        topics: vec![],
-        limits: Limits::default(),
-    };
-    document.seal()
-}
+use crate::testing::document;
 
 fn text(revision: u64) -> String {
     String::from_utf8(document(revision).to_json_pretty()).unwrap()

@@ -11,9 +11,9 @@ fn lease(proxy: &str, version: u64, stamp: i64) -> Lease {
     });
     Lease {
         metadata: ObjectMeta {
-            name: Some(format!("{PREFIX}{proxy}")),
+            name: Some(format!("{OBJECT_PREFIX}{proxy}")),
             resource_version: Some(version.to_string()),
-            annotations: Some([(ANNOTATION.to_owned(), report.to_string())].into()),
+            annotations: Some([(OBJECT_KEY.to_owned(), report.to_string())].into()),
             ..ObjectMeta::default()
         },
         spec: None,
@@ -118,7 +118,7 @@ fn what_is_no_report_does_not_count() {
     assert!(read(&other).unwrap_err().to_string().contains("proxy a"));
     other.metadata.annotations = None;
     assert!(read(&other).is_err());
-    other.metadata.annotations = Some([(ANNOTATION.to_owned(), "{".to_owned())].into());
+    other.metadata.annotations = Some([(OBJECT_KEY.to_owned(), "{".to_owned())].into());
     let unfit = Heard::new(Instant::now()).take(Change::All(vec![other]), Instant::now(), WALL);
     assert_eq!(unfit[0].0, "sluice-proxy-b");
 }
