@@ -55,7 +55,10 @@ cluster-up: prerequisites kubernetes ## A Kubernetes control plane without nodes
 cluster-down: ## Stop it
 	$(BIN)/cluster down
 
-test: check e2e-kafka ## Everything but Kubernetes, from a bare machine
+# The control plane is built beside the tests on Kafka, which wait a lot.
+test: check ## Everything, from a bare machine
+	$(MAKE) --jobs 2 e2e-kafka kubernetes
+	$(MAKE) e2e-kubernetes
 
 check: prerequisites fmt clippy unit doc deny ## The fast gate: format, lints, unit and property tests, docs, policy
 
@@ -73,7 +76,7 @@ doc: prerequisites
 
 deny: prerequisites ## Licences, bans and sources of all dependencies
 	@test -x $(TOOLS)/bin/cargo-deny || \
-	    $(CARGO) install --quiet --debug --locked --root $(TOOLS) --version $(CARGO_DENY_VERSION) --no-default-features cargo-deny
+	    CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --quiet --debug --locked --root $(TOOLS) --version $(CARGO_DENY_VERSION) --no-default-features cargo-deny
 	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
 
 generate: prerequisites ## Write the generated CRD YAML

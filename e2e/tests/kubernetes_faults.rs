@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "a test that takes minutes tells how far it is")]
 
+#[path = "kubernetes_faults/crowd.rs"]
+mod crowd;
 #[path = "kubernetes_faults/deleted.rs"]
 mod deleted;
 #[path = "kubernetes_faults/edited.rs"]

@@ -3,6 +3,7 @@
 //! One task per term (a term lasts as long as the home cluster stays the same) keeps everything that is not a move; each
 //! topic with a route or a history has a task of its own, so that one slow move never delays another.
 
+mod concern;
 mod term;
 mod topics;
 

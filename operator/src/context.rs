@@ -33,23 +33,30 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// One permit per move that may be under way at the same time.
     pub turns: Arc<Semaphore>,
-    /// Where preparations queue that are in no hurry.
-    pub queues: Queues,
+    /// One permit per topic that is being prepared for its move at the same time: of hundreds, a few at a time load the
+    /// brokers, and the first can move while the others wait.
+    pub preparations: Arc<Semaphore>,
 }
 
-/// Document and ledgers are written one thing after the other. Of hundreds of preparations at once, one at a time comes to
-/// each: a move behind its fence waits for one of them, not for all.
-#[derive(Debug)]
-pub struct Queues {
-    /// Before the mesh document.
-    pub document: Semaphore,
-    /// Before the ledgers.
-    pub ledgers: Semaphore,
+/// Where topics wait, first come, first served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// For [`Context::turns`].
+    Turns,
+    /// For [`Context::preparations`].
+    Preparations,
 }
 
-impl Default for Queues {
-    fn default() -> Self {
-        Self { document: Semaphore::new(1), ledgers: Semaphore::new(1) }
+/// Topics that are prepared at the same time.
+pub const PREPARATIONS: usize = 8;
+
+impl Context {
+    /// A queue's permits.
+    pub fn permits(&self, queue: Queue) -> &Arc<Semaphore> {
+        match queue {
+            Queue::Turns => &self.turns,
+            Queue::Preparations => &self.preparations,
+        }
     }
 }
 
@@ -63,6 +70,8 @@ impl Default for Queues {
 pub enum Action {
     /// Call again when anything changes, and at the latest after this time.
     Again(Duration),
+    /// Call again with a permit of that queue, or when anything changes.
+    OnPermit(Queue),
     /// Call again when anything changes.
     OnChange,
     /// Nothing is left to do for this object, ever, unless it appears again.

@@ -1,5 +1,7 @@
 //! The ledgers of all clusters, with this process as their one writer. It keeps what each ledger holds in memory and
-//! appends in the order asked, each append acknowledged before the next. What the facts mean is decided elsewhere.
+//! appends in the order asked. What the facts mean is decided elsewhere.
+
+mod desk;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,14 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_mesh::ledger::{self, Fact, Key, LedgerState, Merged, Record, Subject};
+use sluice_mesh::ledger::{self, Fact, Key, LedgerState, Ledgers, Merged, Record, Subject};
 use sluice_mesh::name::ClusterName;
 use sluice_net::Client;
-use sluice_net::log::{AppendError, LedgerLog, LedgerWriter, LogError, LogRecord};
-use tokio::sync::watch;
+use sluice_net::log::{AppendError, LedgerLog, LogError, LogRecord};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use desk::{Batch, Desk, Order, Task};
 
 /// How long one append is tried before its result is called unknown.
 const APPEND_PATIENCE: Duration = Duration::from_secs(5);
@@ -62,7 +65,7 @@ struct Inner {
     home: ClusterName,
     /// The highest counter given out or seen in any ledger.
     counter: AtomicU64,
-    open: Mutex<BTreeMap<ClusterName, Arc<Open>>>,
+    open: Mutex<BTreeMap<ClusterName, Open>>,
     merged: watch::Sender<Arc<Merged>>,
     /// Cancelled when a broker said that somebody else writes now.
     fenced: CancellationToken,
@@ -70,16 +73,11 @@ struct Inner {
 
 /// One ledger of which this process is the writer and which it has read to its end.
 struct Open {
-    writer: tokio::sync::Mutex<Writing>,
-    state: Mutex<LedgerState>,
+    /// To the task that writes it, which ends when this is dropped.
+    writer: mpsc::UnboundedSender<Order>,
+    state: Arc<Mutex<LedgerState>>,
     /// What of the ledger could not be read, for people.
     warnings: Vec<String>,
-}
-
-struct Writing {
-    writer: LedgerWriter,
-    /// The batch whose fate is not known.
-    in_doubt: Option<Vec<(Key, Option<Record>)>>,
 }
 
 impl Ledger {
@@ -110,7 +108,7 @@ impl Ledger {
         let key = self.key(Subject::Leader);
         let offset = match writer.append(vec![encode(&key, Some(&leader))], APPEND_PATIENCE).await {
             Ok(offset) => offset,
-            Err(AppendError::Fenced) => return Err(self.fence(cluster)),
+            Err(AppendError::Fenced) => return Err(self.inner.fence(cluster)),
             Err(error) => return Err(failed(&error)),
         };
         let records = log.read_to_end(offset.saturating_add(1), OPEN_PATIENCE).await.map_err(|error| failed(&error))?;
@@ -120,12 +118,12 @@ impl Ledger {
         }
         let state = self.fold(cluster, &records, &mut warnings);
         self.inner.counter.fetch_max(state.counter(), Ordering::SeqCst);
-        let open = Open {
-            writer: tokio::sync::Mutex::new(Writing { writer, in_doubt: None }),
-            state: Mutex::new(state),
-            warnings: warnings.clone(),
-        };
-        lock(&self.inner.open).insert(cluster.clone(), Arc::new(open));
+        let state = Arc::new(Mutex::new(state));
+        let (sender, orders) = mpsc::unbounded_channel();
+        let desk = Desk::new(cluster.clone(), writer, Arc::clone(&state), Arc::downgrade(&self.inner));
+        tokio::spawn(desk.run(orders));
+        let open = Open { writer: sender, state, warnings: warnings.clone() };
+        lock(&self.inner.open).insert(cluster.clone(), open);
         self.merge_again();
         self.bring_up(cluster).await?;
         Ok(warnings)
@@ -172,24 +170,20 @@ impl Ledger {
     /// After `Unknown`: finds out whether the batch in doubt is there; [`Ledger::on`] tells the truth afterwards. Does
     /// nothing if nothing is in doubt.
     pub async fn settle(&self, cluster: &ClusterName) -> Result<(), LedgerError> {
-        let open = self.opened(cluster)?;
-        let mut writing = open.writer.lock().await;
-        self.settle_locked(cluster, &open, &mut writing).await
+        self.order(cluster, Task::Settle).await
     }
 
     /// What each ledger says last of a subject.
     pub fn on_each(&self, subject: &Subject) -> Vec<(ClusterName, Record)> {
         let open = lock(&self.inner.open);
-        let said = |(cluster, open): (&ClusterName, &Arc<Open>)| {
-            Some((cluster.clone(), lock(&open.state).get(subject)?.clone()))
-        };
+        let said =
+            |(cluster, open): (&ClusterName, &Open)| Some((cluster.clone(), lock(&open.state).get(subject)?.clone()));
         open.iter().filter_map(said).collect()
     }
 
     /// What one cluster's ledger says last of a subject.
     pub fn on(&self, cluster: &ClusterName, subject: &Subject) -> Option<Record> {
-        let open = self.opened(cluster).ok()?;
-        lock(&open.state).get(subject).cloned()
+        lock(&lock(&self.inner.open).get(cluster)?.state).get(subject).cloned()
     }
 
     /// What all open ledgers add up to.
@@ -226,17 +220,7 @@ impl Ledger {
     /// id that is not used for a week, brokers a producer that does not write for a day: after that the next operator would
     /// be given a new producer id, and nothing would fence this one any more.
     pub async fn renew(&self, cluster: &ClusterName) -> Result<(), LedgerError> {
-        let open = self.opened(cluster)?;
-        let mut writing = open.writer.lock().await;
-        self.settle_locked(cluster, &open, &mut writing).await?;
-        match writing.writer.renew(APPEND_PATIENCE).await {
-            Ok(()) => {}
-            Err(AppendError::Fenced) => return Err(self.fence(cluster)),
-            Err(AppendError::NotAppended(error) | AppendError::Unknown(error)) => {
-                return Err(self.unavailable(cluster, &error));
-            }
-        }
-        drop(writing);
+        self.order(cluster, Task::Renew).await?;
         let leader = Fact::Leader { holder: self.inner.holder.clone(), at: clock::now_millis() };
         self.append(std::slice::from_ref(cluster), Subject::Leader, leader).await
     }
@@ -266,72 +250,36 @@ impl Ledger {
         Ok(())
     }
 
-    async fn write(&self, cluster: &ClusterName, batch: Vec<(Key, Option<Record>)>) -> Result<(), LedgerError> {
+    async fn write(&self, cluster: &ClusterName, batch: Batch) -> Result<(), LedgerError> {
         if batch.is_empty() {
             return Ok(());
         }
-        let open = self.opened(cluster)?;
-        let mut writing = open.writer.lock().await;
-        self.settle_locked(cluster, &open, &mut writing).await?;
-        let bytes = batch.iter().map(|(key, record)| encode(key, record.as_ref())).collect();
-        match writing.writer.append(bytes, APPEND_PATIENCE).await {
-            Ok(_) => {
-                self.take(&open, batch);
-                Ok(())
-            }
-            Err(AppendError::Fenced) => Err(self.fence(cluster)),
-            Err(AppendError::NotAppended(error)) => Err(self.unavailable(cluster, &error)),
-            Err(AppendError::Unknown(error)) => {
-                writing.in_doubt = Some(batch);
-                Err(LedgerError::Unknown { cluster: cluster.clone(), reason: error.to_string() })
-            }
-        }
+        self.order(cluster, Task::Append(batch)).await
     }
 
-    async fn settle_locked(
-        &self,
-        cluster: &ClusterName,
-        open: &Open,
-        writing: &mut Writing,
-    ) -> Result<(), LedgerError> {
-        let Some(batch) = writing.in_doubt.clone() else { return Ok(()) };
-        match writing.writer.settle(APPEND_PATIENCE).await {
-            Ok(Some(_)) => {
-                writing.in_doubt = None;
-                self.take(open, batch);
-                Ok(())
-            }
-            Ok(None) | Err(AppendError::NotAppended(_)) => {
-                writing.in_doubt = None;
-                Ok(())
-            }
-            Err(AppendError::Fenced) => Err(self.fence(cluster)),
-            Err(AppendError::Unknown(error)) => {
-                Err(LedgerError::Unknown { cluster: cluster.clone(), reason: error.to_string() })
-            }
+    /// Hands a task to the writer of a ledger and waits until it is done. A caller that stops waiting before the writer has
+    /// turned to its task takes it back by that.
+    async fn order(&self, cluster: &ClusterName, task: Task) -> Result<(), LedgerError> {
+        if self.inner.fenced.is_cancelled() {
+            return Err(LedgerError::Fenced { cluster: cluster.clone() });
         }
-    }
-
-    /// Notes what has been acknowledged.
-    fn take(&self, open: &Open, batch: Vec<(Key, Option<Record>)>) {
-        {
-            let mut state = lock(&open.state);
-            for (key, record) in batch {
-                state.apply(key, record);
-            }
+        let (done, answer) = oneshot::channel();
+        let sent =
+            lock(&self.inner.open).get(cluster).is_some_and(|open| open.writer.send(Order { task, done }).is_ok());
+        if !sent {
+            return Err(self.unavailable(cluster, &"it has not been read yet"));
         }
-        self.merge_again();
+        answer.await.unwrap_or_else(|_| {
+            let reason = "its writer ended".to_owned();
+            Err(LedgerError::Unknown { cluster: cluster.clone(), reason })
+        })
     }
 
     fn merge_again(&self) {
         // Computed under the channel's lock: of two writers at once, the later result must be the one that stays.
-        self.inner.merged.send_modify(|merged| {
-            let states: Vec<(ClusterName, LedgerState)> = lock(&self.inner.open)
-                .iter()
-                .map(|(cluster, open)| (cluster.clone(), lock(&open.state).clone()))
-                .collect();
-            *merged = Arc::new(ledger::merge(&states));
-        });
+        self.inner
+            .merged
+            .send_modify(|merged| *merged = Arc::new(self.inner.with_ledgers(|ledgers| ledger::merge(ledgers))));
     }
 
     fn fold(&self, cluster: &ClusterName, records: &[LogRecord], warnings: &mut Vec<String>) -> LedgerState {
@@ -373,23 +321,26 @@ impl Ledger {
         clusters
     }
 
-    fn opened(&self, cluster: &ClusterName) -> Result<Arc<Open>, LedgerError> {
-        if self.inner.fenced.is_cancelled() {
-            return Err(LedgerError::Fenced { cluster: cluster.clone() });
-        }
-        lock(&self.inner.open)
-            .get(cluster)
-            .map(Arc::clone)
-            .ok_or_else(|| self.unavailable(cluster, &"it has not been read yet"))
+    fn unavailable(&self, cluster: &ClusterName, reason: &dyn std::fmt::Display) -> LedgerError {
+        self.inner.unavailable(cluster, reason)
+    }
+}
+
+impl Inner {
+    /// Looks at all open ledgers at once.
+    fn with_ledgers<T>(&self, look: impl FnOnce(Ledgers<'_>) -> T) -> T {
+        let open = lock(&self.open);
+        let states: Vec<_> = open.iter().map(|(cluster, open)| (cluster, lock(&open.state))).collect();
+        look(states.iter().map(|(cluster, state)| (*cluster, &**state)).collect())
     }
 
     fn unavailable(&self, cluster: &ClusterName, reason: &dyn std::fmt::Display) -> LedgerError {
-        tracing::debug!(mesh = self.inner.mesh, %cluster, %reason, "ledger unavailable");
+        tracing::debug!(mesh = self.mesh, %cluster, %reason, "ledger unavailable");
         LedgerError::Unavailable { cluster: cluster.clone(), reason: reason.to_string() }
     }
 
     fn fence(&self, cluster: &ClusterName) -> LedgerError {
-        self.inner.fenced.cancel();
+        self.fenced.cancel();
         LedgerError::Fenced { cluster: cluster.clone() }
     }
 }

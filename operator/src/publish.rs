@@ -39,13 +39,20 @@ struct Inner {
     metrics: Arc<Metrics>,
     observations: watch::Receiver<Arc<Observations>>,
     reports: watch::Receiver<Arc<Reports>>,
-    /// What moves say. A lock of its own, so that reading it never waits for a publication.
-    routed: Mutex<BTreeMap<TopicName, RoutedTopic>>,
+    /// What moves say. A lock of its own, so that saying and reading it never wait for a publication.
+    routed: Mutex<Routed>,
     /// Held while a document is compiled and published: one at a time, in order.
     state: tokio::sync::Mutex<State>,
     document: watch::Sender<Option<Arc<Document>>>,
     compiled: watch::Sender<Option<Arc<Compiled>>>,
     failure: watch::Sender<Option<String>>,
+}
+
+#[derive(Default)]
+struct Routed {
+    topics: BTreeMap<TopicName, RoutedTopic>,
+    /// Grows with everything that is said.
+    said: u64,
 }
 
 #[derive(Default)]
@@ -60,12 +67,19 @@ struct State {
     ceiling: u64,
     /// A publication failed, or was cut off: proxies may or may not see it, whatever was published last.
     unsure: bool,
+    /// What had been said when the document that stands was compiled.
+    carried: u64,
 }
 
 impl State {
     /// The revision of the document published last, if proxies surely see that one and it says what is to be said now.
     fn standing(&self, current: Option<&Document>, next: &Document) -> Option<u64> {
         current.filter(|current| !self.unsure && says_the_same(current, next)).map(|current| current.revision)
+    }
+
+    /// The document that proxies surely see carries what was said up to here.
+    fn carries(&self, said: u64) -> bool {
+        !self.unsure && self.carried >= said
     }
 }
 
@@ -133,7 +147,7 @@ impl Publisher {
         limits: Limits,
     ) -> Result<u64, PublishError> {
         let mut state = self.inner.state.lock().await;
-        *self.routed() = routed;
+        self.routed().topics = routed;
         let last = self.inner.store.last_document().await;
         let reported = self.inner.reports.borrow().values().map(|report| report.revision).max().unwrap_or(0);
         let recorded = self.inner.ledger.merged().revision;
@@ -159,19 +173,28 @@ impl Publisher {
     }
 
     /// Sets, or with `None` removes, what a move says about a topic, and publishes at once. The revision that carries it: the
-    /// present one if nothing changes.
+    /// present one if nothing changes. What several say while a publication is under way goes out with the next one.
     pub async fn set_topic(&self, topic: &TopicName, entry: Option<RoutedTopic>) -> Result<u64, PublishError> {
-        let mut state = self.inner.state.lock().await;
-        match entry {
-            Some(entry) => self.routed().insert(topic.clone(), entry),
-            None => self.routed().remove(topic),
+        let said = {
+            let mut routed = self.routed();
+            match entry {
+                Some(entry) => routed.topics.insert(topic.clone(), entry),
+                None => routed.topics.remove(topic),
+            };
+            routed.said = routed.said.saturating_add(1);
+            routed.said
         };
-        self.publish(&mut state).await
+        let mut state = self.inner.state.lock().await;
+        let standing = self.inner.document.borrow().as_ref().map(|document| document.revision);
+        match standing.filter(|_| state.carries(said)) {
+            Some(revision) => Ok(revision),
+            None => self.publish(&mut state).await,
+        }
     }
 
     /// What was set last for a topic.
     pub fn topic(&self, topic: &TopicName) -> Option<RoutedTopic> {
-        self.routed().get(topic).cloned()
+        self.routed().topics.get(topic).cloned()
     }
 
     /// Writes the present document again, for example because somebody removed it.
@@ -225,7 +248,7 @@ impl Publisher {
         if self.inner.ledger.fenced().is_cancelled() {
             return Err(LedgerError::Fenced { cluster: self.inner.home.clone() }.into());
         }
-        let compiled = self.compile(state)?;
+        let (compiled, said) = self.compile(state)?;
         let next = compiled.document.clone();
         self.inner.compiled.send_if_modified(|known| {
             let news = known.as_deref() != Some(&compiled);
@@ -236,6 +259,7 @@ impl Publisher {
         });
         let current = self.inner.document.borrow().clone();
         if let Some(revision) = state.standing(current.as_deref(), &next) {
+            state.carried = said;
             return Ok(revision);
         }
         // A proxy may come back with a revision that nothing else remembers.
@@ -252,6 +276,7 @@ impl Publisher {
         state.unsure = true;
         self.inner.store.publish(&document).await?;
         state.unsure = false;
+        state.carried = said;
         self.inner.metrics.document_published(revision, begun.elapsed());
         tracing::info!(revision, topics = document.topics.len(), took = ?begun.elapsed(), "mesh document published");
         self.inner.document.send_replace(Some(Arc::new(document)));
@@ -261,22 +286,24 @@ impl Publisher {
         Ok(revision)
     }
 
-    fn compile(&self, state: &State) -> Result<Compiled, NotYet> {
+    /// The document, and how much of what was said it carries.
+    fn compile(&self, state: &State) -> Result<(Compiled, u64), NotYet> {
         let observations = Arc::clone(&self.inner.observations.borrow());
         let reports = Arc::clone(&self.inner.reports.borrow());
         let ledger = self.inner.ledger.merged();
         let routed = self.routed();
-        compile(&Inputs {
+        let compiled = compile(&Inputs {
             mesh: &self.inner.mesh,
             home: &self.inner.home,
             members: &state.members,
             observations: &observations,
             ledger: &ledger,
-            routed: &routed,
+            routed: &routed.topics,
             reports: &reports,
             now: clock::now_millis(),
             limits: &state.limits,
-        })
+        })?;
+        Ok((compiled, routed.said))
     }
 
     /// Records that revisions up to `ceiling` may be in use. The home cluster's ledger must have it; another one that is
@@ -313,7 +340,7 @@ impl Publisher {
         });
     }
 
-    fn routed(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicName, RoutedTopic>> {
+    fn routed(&self) -> std::sync::MutexGuard<'_, Routed> {
         self.inner.routed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -341,7 +368,10 @@ mod tests {
         assert_eq!(state.standing(None, &document(0)), None);
         assert_eq!(state.standing(Some(&document(7)), &document(0)), Some(7));
         // A fence, say, was sent and not answered; its end says what was said before it.
+        state.carried = 3;
+        assert!(state.carries(3) && !state.carries(4));
         state.unsure = true;
         assert_eq!(state.standing(Some(&document(7)), &document(0)), None);
+        assert!(!state.carries(3));
     }
 }

@@ -36,7 +36,7 @@ use tokio::sync::OwnedSemaphorePermit;
 pub use restore::{entries, entry};
 
 use crate::clock;
-use crate::context::{Action as Again, Context};
+use crate::context::{Action as Again, Context, Queue};
 use crate::store::{Event, EventType, Kind};
 use absorb::{absorb, given_up, stand};
 use action::Action;
@@ -57,11 +57,34 @@ const SIT_OUT: Duration = Duration::from_millis(500);
 pub struct Progress {
     memory: Memory,
     /// Held while a move is under way.
-    permit: Option<OwnedSemaphorePermit>,
+    turn: Option<OwnedSemaphorePermit>,
+    /// Held while a move is prepared.
+    preparation: Option<OwnedSemaphorePermit>,
+    /// The revision that the status counts proxies for.
+    shown: Option<u64>,
     last: LastMove,
     told_phase: Option<Phase>,
     told_problem: Option<(Reason, String)>,
     phase_since: i64,
+}
+
+impl Progress {
+    /// The revision that the status counts proxies for; 0: none.
+    pub fn shown_revision(&self) -> u64 {
+        self.shown.unwrap_or(0)
+    }
+
+    /// Takes a permit that was waited for.
+    pub fn keep(&mut self, queue: Queue, permit: Option<OwnedSemaphorePermit>) {
+        *self.permit(queue) = permit;
+    }
+
+    fn permit(&mut self, queue: Queue) -> &mut Option<OwnedSemaphorePermit> {
+        match queue {
+            Queue::Turns => &mut self.turn,
+            Queue::Preparations => &mut self.preparation,
+        }
+    }
 }
 
 /// Brings a topic nearer to where its route wants it, as far as that is possible now.
@@ -70,8 +93,9 @@ pub async fn reconcile(ctx: &Arc<Context>, topic: &TopicName, progress: &mut Pro
     // Between moves others have their turn.
     let busy = standing_busy(ctx, topic);
     if !busy {
-        progress.permit = None;
+        progress.turn = None;
     }
+    progress.preparation = None;
     again
 }
 
@@ -83,6 +107,10 @@ fn ledger_not_read(cluster: &ClusterName) -> Problem {
     let message =
         format!("the ledger of cluster {cluster} has not been read yet; see the status of KafkaCluster {cluster}");
     Problem::new(Reason::LedgerUnavailable, message)
+}
+
+fn waits_for_turn(next: &Next) -> bool {
+    matches!(next, Next::Wait { problem, .. } if problem.reason == Reason::WaitingForTurn)
 }
 
 struct Run<'a> {
@@ -107,12 +135,20 @@ impl Run<'_> {
                 }
             };
             let mut next = step(&s);
-            if matches!(&next, Next::Wait { problem, .. } if problem.reason == Reason::WaitingForTurn) {
-                self.take_turn(&mut s);
+            if waits_for_turn(&next) && self.take(Queue::Turns) {
+                // What is left of the preparation is part of the move.
+                self.p.preparation = None;
+                s.turn = true;
                 next = step(&s);
             }
+            let waits = waits_for_turn(&next);
             self.tell_phase(&asked, &s);
             match next {
+                Next::Do(action) if action.is_preparation() && !s.turn && !self.take(Queue::Preparations) => {
+                    self.show(&asked, Some(&s), s.memory.problem.as_ref());
+                    self.p.memory = s.memory;
+                    return Again::OnPermit(Queue::Preparations);
+                }
                 Next::Do(action) => {
                     if !s.urgent() || self.p.told_phase != Some(phase(&s)) {
                         self.show(&asked, Some(&s), s.memory.problem.as_ref());
@@ -121,6 +157,10 @@ impl Run<'_> {
                 }
                 Next::Wait { until, problem } => {
                     self.show(&asked, Some(&s), Some(&problem));
+                    if waits {
+                        self.p.memory = s.memory;
+                        return Again::OnPermit(Queue::Turns);
+                    }
                     let urgent = s.urgent();
                     let left = Duration::from_millis(u64::try_from(until.saturating_sub(s.now)).unwrap_or(0));
                     self.p.memory = s.memory;
@@ -170,7 +210,7 @@ impl Run<'_> {
             home: self.ctx.home.clone(),
             // While it is not known what a write did, only reading back tells.
             standing: known.clone().unwrap_or_else(|| standing.clone()),
-            turn: self.p.permit.is_some(),
+            turn: self.p.turn.is_some(),
             memory,
         };
         s.memory.standing = None;
@@ -212,11 +252,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn take_turn(&mut self, s: &mut Situation) {
-        if self.p.permit.is_none() {
-            self.p.permit = Arc::clone(&self.ctx.turns).try_acquire_owned().ok();
+    /// Takes a permit if there is one and nobody was there before.
+    fn take(&mut self, queue: Queue) -> bool {
+        let permit = self.p.permit(queue);
+        if permit.is_none() {
+            *permit = Arc::clone(self.ctx.permits(queue)).try_acquire_owned().ok();
         }
-        s.turn = self.p.permit.is_some();
+        permit.is_some()
     }
 
     async fn act(&mut self, asked: &Asked, mut s: Situation, action: &Action) {
@@ -359,15 +401,15 @@ impl Run<'_> {
         }
         let Some(route) = &asked.route else { return };
         let merged = self.ctx.ledger.merged();
-        let revision = s.and_then(|s| s.memory.published.or(s.memory.attempt.fenced).or(s.memory.entry));
-        let revision = revision.map(|revision| (revision, self.ctx.proxies.applied(revision)));
+        self.p.shown = s.and_then(|s| s.memory.published.or(s.memory.attempt.fenced).or(s.memory.entry));
+        let revision = self.p.shown.map(|revision| (revision, self.ctx.proxies.applied(revision)));
         let status = status::status(&status::Inputs {
             route: &route.object,
             situation: s,
             problem: problem.as_ref(),
             refused: asked.refused.as_ref(),
             unresolved: asked.unresolved.as_ref(),
-            ledger: merged.topics.get(self.topic),
+            ledger: merged.topics.get(self.topic).map(AsRef::as_ref),
             last: &self.p.last,
             revision,
             now: clock::now(),

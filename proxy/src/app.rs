@@ -24,6 +24,7 @@ use crate::document::Applier;
 use crate::document::directory::Directory;
 use crate::document::kube::ConfigMaps;
 use crate::document::mounted::Mounted;
+use crate::fences;
 use crate::kubernetes::{self, ClientError};
 use crate::listener::Ports;
 use crate::metrics::Metrics;
@@ -176,6 +177,7 @@ impl App {
             };
             threads.push(thread.start()?);
         }
+        control.spawn(fences::run(Arc::clone(&worlds), Arc::clone(&metrics)));
         let endpoints = Admin {
             registry: metrics.registry(),
             worlds,

@@ -16,6 +16,7 @@ pub mod descriptors;
 mod document;
 mod drain;
 mod end;
+mod fences;
 mod kubernetes;
 mod listener;
 mod metrics;

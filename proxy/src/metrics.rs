@@ -106,6 +106,7 @@ pub(crate) struct Metrics {
     pub(crate) document_rejected: Counter,
     pub(crate) documents_applied: Counter,
     pub(crate) apply_seconds: Histogram,
+    pub(crate) fences_expired: Counter,
     pub(crate) holds: Counter,
     pub(crate) hold_seconds: Histogram,
     pub(crate) asks: Family<[(&'static str, &'static str); 1], Counter>,
@@ -123,6 +124,7 @@ impl Default for Metrics {
             document_rejected: Counter::default(),
             documents_applied: Counter::default(),
             apply_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            fences_expired: Counter::default(),
             holds: Counter::default(),
             hold_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             asks: Family::default(),
@@ -175,6 +177,11 @@ impl Metrics {
             "apply_seconds",
             "From the sight of a new mesh document to its use",
             self.apply_seconds.clone(),
+        );
+        registry.register(
+            "fences_expired",
+            "Fences that nobody has ended in time: writes to their topics pass again",
+            self.fences_expired.clone(),
         );
         registry.register("holds", "Requests and answers that were kept back", self.holds.clone());
         registry.register("hold_seconds", "How long they were kept back", self.hold_seconds.clone());

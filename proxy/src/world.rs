@@ -1,14 +1,17 @@
-//! The present [`World`]: the applied document and the clusters as last seen, put together here and handed to the data
-//! threads. It also knows what "drained" means: each thread says which revision its decisions are made under, and each
-//! Produce that waits for its answer holds its model's lease.
+//! The present [`World`]: the applied document, the clusters as last seen and the fences that have expired, put together
+//! here and handed to the data threads. It also knows what "drained" means: each thread says which revision its decisions
+//! are made under, and each Produce that waits for its answer holds its model's lease.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use sluice_mesh::model::{Model, World};
 use sluice_mesh::name::ClusterName;
 use sluice_mesh::view::{ClusterView, Views};
 use tokio::sync::watch;
+
+use crate::fences::{Expired, Fences};
 
 /// What a data thread tells: the revision that its decisions are made under.
 #[derive(Debug, Clone)]
@@ -37,6 +40,7 @@ pub(crate) struct Worlds {
 struct State {
     model: Option<Arc<Model>>,
     views: Arc<Views>,
+    fences: Fences,
     /// Oldest first; those that may still have a Produce in flight.
     superseded: Vec<Arc<Model>>,
     threads: Vec<InUse>,
@@ -81,6 +85,7 @@ impl Worlds {
         let mut views = Views::clone(&state.views);
         views.clusters.retain(|name, _| model.clusters.iter().any(|cluster| cluster.name == *name));
         state.views = Arc::new(views);
+        state.fences.follow(&model, Instant::now());
         if let Some(old) = state.model.replace(model) {
             state.superseded.push(old);
         }
@@ -101,11 +106,26 @@ impl Worlds {
         self.send(&state);
     }
 
+    /// When the next fence expires.
+    pub(crate) fn next_fence_end(&self) -> Option<Instant> {
+        self.state().fences.next()
+    }
+
+    /// Ends the fences that are old enough by now; held writes of their topics go on.
+    pub(crate) fn expire_fences(&self, now: Instant) -> Vec<Expired> {
+        let mut state = self.state();
+        let expired = state.fences.expire(now);
+        if !expired.is_empty() {
+            self.send(&state);
+        }
+        expired
+    }
+
     fn send(&self, state: &State) {
-        let world = state
-            .model
-            .as_ref()
-            .map(|model| Arc::new(World { model: Arc::clone(model), views: Arc::clone(&state.views) }));
+        let world = state.model.as_ref().map(|model| {
+            let (model, views) = (Arc::clone(model), Arc::clone(&state.views));
+            Arc::new(World { model, views, expired_fences: Arc::clone(state.fences.expired()) })
+        });
         self.sender.send_replace(world);
     }
 

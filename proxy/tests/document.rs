@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::{MetadataRequest, ProduceRequest};
-use sluice_mesh::document::Fence;
+use sluice_mesh::document::{FENCE_MARGIN_MILLIS, Fence};
 use sluice_testkit::broker::Action;
 use sluice_testkit::client::RawClient;
 use sluice_testkit::sample::{self, EAST, FENCED, PLAIN};
@@ -148,4 +148,40 @@ async fn a_hold_ends_by_itself() {
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 6);
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert!(produced(proxy.broker()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_nobody_ends_expires() {
+    let mut proxy = Proxy::start(acknowledge).await;
+    let mut topic = sample::entry(FENCED, EAST);
+    topic.fence = Some(Fence { attempt: 1, hold_millis: 300 });
+    let lifetime = Duration::from_millis(300 + FENCE_MARGIN_MILLIS);
+    let began = Instant::now();
+    let revision = proxy.publish(|document| document.topics.push(topic));
+    proxy.until_report(|report| report.has_drained(revision)).await;
+    let mut client = proxy.client().await;
+    let mut next = Some(began + Duration::from_secs(3));
+    loop {
+        let answer = client.call(&produce(FENCED, 1, Bytes::from_static(b"again")), 9).await.unwrap();
+        match answer.responses[0].partition_responses[0].error_code {
+            0 => break,
+            6 => assert!(produced(proxy.broker()).is_empty()),
+            error => panic!("error {error}"),
+        }
+        if next.take_if(|next| *next < Instant::now()).is_some() {
+            // Something else has changed; the fence is as old as before.
+            proxy.publish(|_| ());
+        }
+        assert!(began.elapsed() < lifetime + Duration::from_millis(2_500), "another document has restarted the time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() >= lifetime, "{:?}", began.elapsed());
+    assert!(next.is_none(), "no other document came meanwhile");
+    assert!((proxy.metric("sluice_proxy_fences_expired_total").await - 1.0).abs() < 0.1);
+    // Another attempt fences again.
+    let fence = Fence { attempt: 2, hold_millis: 8_000 };
+    let revision = proxy.publish(|document| document.topics[0].fence = Some(fence));
+    proxy.until_report(|report| report.has_drained(revision)).await;
+    client.send_request(&produce(FENCED, 1, Bytes::from_static(b"held")), 9).await.unwrap();
+    assert!(client.read_frame(Duration::from_millis(300)).await.is_err(), "it was not held");
 }

@@ -15,6 +15,10 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerConte
 use super::Worker;
 use crate::history::{Event, Name, Outcome, Recorder, What};
 
+/// Records leave in small bursts. Were they spread evenly, some partition's `linger.ms` would always be about to end, and
+/// librdkafka, which cannot wait for less than a millisecond, would spin.
+const BURST: Duration = Duration::from_millis(10);
+
 /// What to send.
 #[derive(Debug, Clone)]
 pub struct ProducerSpec {
@@ -73,7 +77,7 @@ impl ProducerSpec {
                     }
                     sent += 1;
                 }
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(BURST);
             }
             producer.flush(Duration::from_secs(90)).context("waiting for the last acknowledgements")?;
             Ok(())

@@ -1,11 +1,13 @@
 //! One term: everything that is done for a mesh while its home cluster stays the same. Level-triggered: each round looks
 //! at everything there is and does what is missing.
 
+mod tell;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluice_mesh::ledger::Subject;
+use sluice_mesh::ledger::{Merged, Subject};
 use sluice_mesh::name::{ClusterName, TopicName};
 use sluice_net::ClientOptions;
 use tokio::sync::Semaphore;
@@ -13,13 +15,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::AppError;
+use super::concern::{self, Concern, Heard};
 use super::topics::Topics;
 use crate::args::Args;
 use crate::clock;
 use crate::compile::Member;
-use crate::context::{Context, Queues};
+use crate::context::{Context, PREPARATIONS};
 use crate::identity;
-use crate::kafka_cluster::status;
 use crate::kafka_cluster::validate::{self, Membership};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Metrics;
@@ -27,11 +29,13 @@ use crate::observe::{Observations, Observer};
 use crate::placeholders;
 use crate::publish::{Parts, Publisher};
 use crate::reports::{self, Proxies};
-use crate::store::{Event, EventType, Kind, Reports, Resources, Store, StoreError};
+use crate::store::{EventType, Reports, Resources, Store, StoreError};
 use crate::topic_route;
 
 /// A round is done at least this often: reports grow old without a wake-up.
 const ROUND: Duration = Duration::from_secs(1);
+/// How soon after a change that moves bring by the dozen. Nobody waits for it: what a move says is published by the move.
+const SOON: Duration = Duration::from_millis(100);
 /// How long after a failure the ledger of a cluster is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
 /// How often the writer's epoch is renewed, so that brokers keep it (they forget it after a day by default).
@@ -45,6 +49,15 @@ const UNREAD: &str =
 
 /// What came of opening a ledger.
 type Opened = (ClusterName, Result<Vec<String>, LedgerError>);
+
+/// The world as the topics' tasks know it.
+#[derive(Default)]
+struct Seen {
+    resources: Arc<Resources>,
+    observations: Arc<Observations>,
+    ledger: Arc<Merged>,
+    reports: Vec<Heard>,
+}
 
 /// A term.
 pub(super) struct Term {
@@ -63,7 +76,8 @@ pub(super) struct Term {
     /// When the writer's epoch is renewed next.
     renew_at: Instant,
     /// What the topics' tasks have been woken for last.
-    seen_reports: Vec<(String, u64, u64, bool, bool)>,
+    seen: Seen,
+    /// Whether each cluster answered when that was told last.
     told: BTreeMap<ClusterName, bool>,
 }
 
@@ -97,7 +111,7 @@ impl Term {
             publisher,
             metrics,
             turns: Arc::new(Semaphore::new(turns)),
-            queues: Queues::default(),
+            preparations: Arc::new(Semaphore::new(PREPARATIONS)),
         });
         Self {
             topics: Topics::new(Arc::clone(&context)),
@@ -109,7 +123,7 @@ impl Term {
             started: false,
             turns,
             renew_at: Instant::now() + RENEW,
-            seen_reports: Vec::new(),
+            seen: Seen::default(),
             told: BTreeMap::new(),
         }
     }
@@ -126,34 +140,43 @@ impl Term {
         let mut observations = self.context.observer.observations();
         let mut ledger = self.context.ledger.changes();
         let (fenced, lost) = (self.context.ledger.fenced(), self.context.store.lost());
+        let mut next_round = Instant::now();
         let ended = loop {
-            let seen = Arc::clone(&resources.borrow_and_update());
-            reports.mark_unchanged();
-            ledger.mark_unchanged();
-            let observed = Arc::clone(&observations.borrow_and_update());
-            let membership = validate::membership(&seen, &observed, &self.context.ledger.merged());
-            if membership.home.as_ref() != Some(&self.context.home) {
-                tracing::warn!(home = %self.context.home, "the mesh has another home now, or none");
-                break Ok(());
+            // Topics learn at once of what is about them.
+            self.wake(&resources.borrow_and_update(), &observations.borrow_and_update(), &ledger.borrow_and_update());
+            self.wake_for_reports(&reports.borrow_and_update());
+            if Instant::now() >= next_round {
+                let (seen, observed) = (Arc::clone(&self.seen.resources), Arc::clone(&self.seen.observations));
+                let membership = validate::membership(&seen, &observed, &self.context.ledger.merged());
+                if membership.home.as_ref() != Some(&self.context.home) {
+                    tracing::warn!(home = %self.context.home, "the mesh has another home now, or none");
+                    break Ok(());
+                }
+                let begun = Instant::now();
+                let round = self.round(&seen, &observed, &membership).await;
+                self.context.metrics.reconciled("KafkaCluster", round.is_ok(), begun.elapsed());
+                if let Err(error @ LedgerError::Fenced { .. }) = round {
+                    break Err(error.into());
+                }
+                next_round = Instant::now() + ROUND;
             }
-            let begun = Instant::now();
-            let round = self.round(&seen, &observed, &membership).await;
-            self.context.metrics.reconciled("KafkaCluster", round.is_ok(), begun.elapsed());
-            if let Err(error @ LedgerError::Fenced { .. }) = round {
-                break Err(error.into());
-            }
+            let soon = next_round.min(Instant::now() + SOON);
             tokio::select! {
-                _ = resources.changed() => self.topics.wake(),
-                _ = observations.changed() => self.topics.wake(),
-                _ = ledger.changed() => self.topics.wake(),
-                _ = reports.changed() => {}
-                Some(opened) = self.opening.join_next(), if !self.opening.is_empty() => self.note_opened(opened),
+                _ = resources.changed() => next_round = Instant::now(),
+                _ = observations.changed() => next_round = Instant::now(),
+                _ = ledger.changed() => next_round = soon,
+                _ = reports.changed() => next_round = soon,
+                Some(opened) = self.opening.join_next(), if !self.opening.is_empty() => {
+                    self.note_opened(opened);
+                    self.topics.wake(&Concern::All);
+                    next_round = Instant::now();
+                }
                 () = fenced.cancelled() => {
                     break Err(LedgerError::Fenced { cluster: self.context.home.clone() }.into());
                 }
                 () = lost.cancelled() => break Err(StoreError::NotLeader.into()),
                 () = stop.cancelled() => break Ok(()),
-                () = tokio::time::sleep(ROUND) => {}
+                () = tokio::time::sleep_until(next_round.into()) => {}
             }
         };
         self.placeholders.cancel();
@@ -186,6 +209,7 @@ impl Term {
         for cluster in self.context.ledger.open_clusters() {
             if !membership.members.iter().any(|member| member.name == cluster) {
                 self.context.ledger.close(&cluster);
+                self.topics.wake(&Concern::All);
                 self.context.metrics.forget_cluster(cluster.as_str());
             }
         }
@@ -193,8 +217,6 @@ impl Term {
         let ready = self.ledgers_ready(membership, observations);
         let result = if ready { self.publish(resources, observations, membership).await } else { Ok(()) };
         if self.started {
-            let reports = Arc::clone(&self.context.store.reports().borrow());
-            self.wake_for(&reports);
             self.topics.set(&self.topic_names(resources));
         }
         self.tell(resources, observations, membership);
@@ -352,96 +374,39 @@ impl Term {
         routed.chain(self.context.ledger.merged().topics.keys().cloned()).collect()
     }
 
-    /// Reports are renewed all the time: topics are woken only by what changes for them.
-    fn wake_for(&mut self, reports: &Reports) {
+    /// Wakes the topics that changes are about.
+    fn wake(&mut self, resources: &Arc<Resources>, observations: &Arc<Observations>, ledger: &Arc<Merged>) {
+        let seen = &mut self.seen;
+        if !Arc::ptr_eq(&seen.resources, resources) {
+            self.topics.wake(&concern::resources(&seen.resources, resources));
+            seen.resources = Arc::clone(resources);
+        }
+        if !Arc::ptr_eq(&seen.observations, observations) {
+            self.topics.wake(&concern::observations(&seen.observations, observations));
+            seen.observations = Arc::clone(observations);
+        }
+        if !Arc::ptr_eq(&seen.ledger, ledger) {
+            self.topics.wake(&concern::ledger(&seen.ledger, ledger));
+            seen.ledger = Arc::clone(ledger);
+        }
+    }
+
+    /// Wakes the topics that reports are about, and counts the proxies.
+    fn wake_for_reports(&mut self, reports: &Reports) {
         let now = clock::now_millis();
-        let seen = reports
-            .values()
-            .map(|report| {
-                let (live, rejects) = (report.is_live(now), report.rejected.is_some());
-                (report.proxy.to_string(), report.revision, report.drained, live, rejects)
-            })
-            .collect();
-        if self.seen_reports != seen {
-            self.seen_reports = seen;
-            self.topics.wake();
+        let heard = concern::heard(reports, now);
+        if self.seen.reports != heard {
+            match concern::reports(&self.seen.reports, &heard) {
+                Some(counts_anew) => self.topics.wake_by_revision(counts_anew),
+                None => self.topics.wake(&Concern::All),
+            }
+            self.seen.reports = heard;
         }
         let live = reports.values().filter(|report| report.is_live(now)).count();
         let lost = reports.values().filter(|report| report.is_desired(now)).count() - live;
         let revision = self.context.publisher.revision();
         let applied = reports::count(reports, revision, now, |report| report.has_applied(revision));
         self.context.metrics.set_proxies(live, lost, applied.stale.len(), applied.rejected.len());
-    }
-
-    fn tell(&mut self, resources: &Resources, observations: &Observations, membership: &Membership) {
-        if !self.started {
-            super::tell_unread(&self.context.store, resources, UNREAD);
-        }
-        let ledger = self.context.ledger.merged();
-        let document = self.context.publisher.document().borrow().clone();
-        let compiled = self.context.publisher.compiled().borrow().clone();
-        let publish_trouble = self.context.publisher.failure();
-        for (name, resource) in &resources.clusters {
-            let Ok(cluster) = ClusterName::new(name) else { continue };
-            let observation = observations.get(&cluster);
-            let facts = status::Facts {
-                resource,
-                name: &cluster,
-                refused: membership.refused.get(name),
-                observation,
-                ledger_open: self.context.ledger.is_open(&cluster),
-                ledger_trouble: self.ledger_troubles.get(&cluster).map(|(trouble, _)| trouble.as_str()),
-                ledger: &ledger,
-                document: document.as_deref(),
-                compiled: compiled.as_deref(),
-                publish_trouble: publish_trouble.as_deref(),
-                now: clock::now(),
-            };
-            self.context.store.put_cluster_status(name, status::status(&facts));
-            let up = observation.map(|observation| observation.failure.is_none());
-            if let Some(up) = up {
-                self.context.metrics.set_cluster_up(name, up);
-            }
-            if let Some(up) = up
-                && self.told.insert(cluster.clone(), up).is_some_and(|before| before != up)
-            {
-                let (kind, reason, sentence) = if up {
-                    (EventType::Normal, "Reachable", "the cluster answers again".to_owned())
-                } else {
-                    let failure = observation.and_then(|observation| observation.failure.clone()).unwrap_or_default();
-                    (EventType::Warning, "Unreachable", format!("the cluster does not answer: {failure}"))
-                };
-                self.event(&cluster, kind, reason, sentence);
-            }
-        }
-    }
-
-    /// Lets clusters go whose authors removed them and that nothing needs any more. What a cluster is needed for is known
-    /// only after every ledger has been read.
-    fn let_go(&self, resources: &Resources) {
-        if !self.started {
-            return;
-        }
-        let ledger = self.context.ledger.merged();
-        for (name, resource) in &resources.clusters {
-            let Ok(cluster) = ClusterName::new(name) else { continue };
-            let removed = resource.object.metadata.deletion_timestamp.is_some();
-            let alone = resources.clusters.len() == 1;
-            let needed = (cluster == self.context.home && !alone) || !status::in_use(&cluster, &ledger).is_empty();
-            if removed && !needed {
-                self.context.store.release_cluster(name);
-            }
-        }
-    }
-
-    fn event(&self, cluster: &ClusterName, event_type: EventType, reason: &'static str, message: String) {
-        self.context.store.record_event(Event {
-            kind: Kind::KafkaCluster,
-            name: cluster.to_string(),
-            event_type,
-            reason,
-            message,
-        });
     }
 }
 

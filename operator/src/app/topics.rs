@@ -2,53 +2,76 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sluice_mesh::name::TopicName;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::concern::Concern;
 use crate::context::{Action, Context};
 use crate::topic_route::{self, Progress};
 
 /// How long a stop waits for moves that are under way: longer than the longest pause budget would only prolong an outage.
 const LET_FINISH: Duration = Duration::from_secs(20);
+/// A topic is looked at so often even if nothing seems to happen.
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// The tasks.
 pub(super) struct Topics {
     context: Arc<Context>,
-    /// Counts wake-ups.
-    wake: watch::Sender<u64>,
     stop: CancellationToken,
-    tasks: BTreeMap<TopicName, JoinHandle<()>>,
+    tasks: BTreeMap<TopicName, Task>,
+}
+
+struct Task {
+    handle: JoinHandle<()>,
+    wake: Arc<Notify>,
+    /// The revision that its status counts proxies for; 0: none.
+    shown: Arc<AtomicU64>,
 }
 
 impl Topics {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, wake: watch::Sender::new(0), stop: CancellationToken::new(), tasks: BTreeMap::new() }
+        Self { context, stop: CancellationToken::new(), tasks: BTreeMap::new() }
     }
 
     /// Sees to it that each of these topics has a task.
     pub(super) fn set(&mut self, topics: &BTreeSet<TopicName>) {
-        self.tasks.retain(|_, task| !task.is_finished());
+        self.tasks.retain(|_, task| !task.handle.is_finished());
         for topic in topics {
             if !self.tasks.contains_key(topic) {
-                let task = run(Arc::clone(&self.context), topic.clone(), self.wake.subscribe(), self.stop.clone());
-                self.tasks.insert(topic.clone(), tokio::spawn(task));
+                let (wake, shown) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
+                let run = Run { context: Arc::clone(&self.context), topic: topic.clone(), wake, shown };
+                let (wake, shown) = (Arc::clone(&run.wake), Arc::clone(&run.shown));
+                let handle = tokio::spawn(run.run(self.stop.clone()));
+                self.tasks.insert(topic.clone(), Task { handle, wake, shown });
             }
         }
     }
 
-    /// Something changed that any topic may care about.
-    pub(super) fn wake(&self) {
-        self.wake.send_modify(|count| *count = count.wrapping_add(1));
+    /// Something changed.
+    pub(super) fn wake(&self, concern: &Concern) {
+        match concern {
+            Concern::All => self.tasks.values().for_each(|task| task.wake.notify_one()),
+            Concern::Only(topics) => {
+                topics.iter().filter_map(|topic| self.tasks.get(topic)).for_each(|task| task.wake.notify_one());
+            }
+        }
+    }
+
+    /// Proxies have applied other revisions than before.
+    pub(super) fn wake_by_revision(&self, counts_anew: impl Fn(u64) -> bool) {
+        let concerned = self.tasks.values().filter(|task| counts_anew(task.shown.load(Ordering::Relaxed)));
+        concerned.for_each(|task| task.wake.notify_one());
     }
 
     /// No reconciliation is begun any more; those under way may finish, so that no topic is left sealed without need.
     pub(super) async fn stop(&mut self) {
         self.stop.cancel();
-        let finish = futures::future::join_all(self.tasks.values_mut());
+        let finish = futures::future::join_all(self.tasks.values_mut().map(|task| &mut task.handle));
         if tokio::time::timeout(LET_FINISH, finish).await.is_err() {
             tracing::warn!("a move is still under way; the next operator goes on with it");
         }
@@ -58,27 +81,43 @@ impl Topics {
 impl Drop for Topics {
     fn drop(&mut self) {
         for task in self.tasks.values() {
-            task.abort();
+            task.handle.abort();
         }
     }
 }
 
-async fn run(context: Arc<Context>, topic: TopicName, mut wake: watch::Receiver<u64>, stop: CancellationToken) {
-    let mut progress = Progress::default();
-    while !stop.is_cancelled() {
-        wake.mark_unchanged();
-        let begun = Instant::now();
-        let action = topic_route::reconcile(&context, &topic, &mut progress).await;
-        context.metrics.reconciled("TopicRoute", true, begun.elapsed());
-        let longest = match action {
-            Action::Done => return,
-            Action::Again(after) => after,
-            // A wake-up that got lost must not stop a topic for ever.
-            Action::OnChange => Duration::from_mins(1),
-        };
-        let change = tokio::time::timeout(longest, wake.changed());
-        if let Some(Ok(Err(_))) = stop.run_until_cancelled(change).await {
-            return;
+/// One topic's task.
+struct Run {
+    context: Arc<Context>,
+    topic: TopicName,
+    wake: Arc<Notify>,
+    shown: Arc<AtomicU64>,
+}
+
+impl Run {
+    async fn run(self, stop: CancellationToken) {
+        let mut progress = Progress::default();
+        while !stop.is_cancelled() {
+            let begun = Instant::now();
+            let action = topic_route::reconcile(&self.context, &self.topic, &mut progress).await;
+            self.context.metrics.reconciled("TopicRoute", true, begun.elapsed());
+            self.shown.store(progress.shown_revision(), Ordering::Relaxed);
+            let longest = match action {
+                Action::Done => return,
+                Action::Again(after) => after,
+                // A wake-up that got lost must not stop a topic for ever.
+                Action::OnPermit(_) | Action::OnChange => LONGEST,
+            };
+            let permit = async {
+                let Action::OnPermit(queue) = action else { return std::future::pending().await };
+                (queue, Arc::clone(self.context.permits(queue)).acquire_owned().await)
+            };
+            tokio::select! {
+                () = self.wake.notified() => {}
+                (queue, permit) = permit => progress.keep(queue, permit.ok()),
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(longest) => {}
+            }
         }
     }
 }

@@ -87,6 +87,37 @@ pub enum Action {
 }
 
 impl Action {
+    /// Prepares a move, or cleans up behind one: nobody waits for it, and it costs brokers, ledgers or proxies something.
+    pub fn is_preparation(&self) -> bool {
+        match self {
+            Self::Check { .. }
+            | Self::Catalogue
+            | Self::PublishEntry
+            | Self::PrepareTarget { .. }
+            | Self::TrySeal
+            | Self::DropTarget { .. } => true,
+            // These two only look, the others are the move.
+            Self::ReadLedgers
+            | Self::AwaitEntry { .. }
+            | Self::RecordIntent(_)
+            | Self::Fence { .. }
+            | Self::AwaitDrained { .. }
+            | Self::CheckTransactions
+            | Self::Seal(_)
+            | Self::ProveSeal(_)
+            | Self::ReadCut(_)
+            | Self::RecordCutThere(_)
+            | Self::RecordCut(_)
+            | Self::OpenTarget(_)
+            | Self::PublishChain(_)
+            | Self::AwaitSwitched { .. }
+            | Self::RecordSwitched(_)
+            | Self::RecordAbort(_)
+            | Self::Unseal(_)
+            | Self::Unfence => false,
+        }
+    }
+
     /// Its name, for logs.
     pub fn name(&self) -> &'static str {
         match self {

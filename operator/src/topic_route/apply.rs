@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use sluice_mesh::document::Fence;
 use sluice_mesh::ledger::TopicState;
 use sluice_mesh::name::{ClusterName, TopicName};
-use tokio::sync::Semaphore;
 
 use super::action::{Action, Fact};
 use super::checks;
@@ -20,7 +19,7 @@ use super::restore;
 use super::seal::{self, Copy};
 use super::situation::{Situation, Standing};
 use crate::compile::RoutedTopic;
-use crate::context::{Context, Queues};
+use crate::context::Context;
 use crate::publish::PublishError;
 
 /// Longest time for one step behind the fence, whatever the pause budget says.
@@ -30,21 +29,7 @@ const REPORTS: Duration = Duration::from_millis(500);
 
 /// Does an action for a topic.
 pub async fn apply(ctx: &Context, topic: &TopicName, s: &Situation, action: &Action) -> Result<Fact, Problem> {
-    // Nobody ever closes a queue.
-    let _turn = match queue(&ctx.queues, action) {
-        Some(queue) => queue.acquire().await.ok(),
-        None => None,
-    };
     Hands { ctx, topic, s }.apply(action).await
-}
-
-/// Where an action has to queue: none behind the fence, where writers wait.
-fn queue<'a>(queues: &'a Queues, action: &Action) -> Option<&'a Semaphore> {
-    match action {
-        Action::PublishEntry => Some(&queues.document),
-        Action::Catalogue => Some(&queues.ledgers),
-        _ => None,
-    }
 }
 
 struct Hands<'a> {
@@ -116,7 +101,8 @@ impl Hands<'_> {
     /// What the document says of the topic while no fence is up.
     fn entry(&self) -> Result<RoutedTopic, Problem> {
         let merged = self.ctx.ledger.merged();
-        restore::entry(merged.topics.get(self.topic), merged.catalogue.get(self.topic), self.s.now).ok_or_else(|| {
+        let found = merged.topics.get(self.topic).map(AsRef::as_ref);
+        restore::entry(found, merged.catalogue.get(self.topic), self.s.now).ok_or_else(|| {
             let message = format!("the ledgers do not say yet where topic {} lives", self.topic);
             Problem::new(Reason::LedgerUnavailable, message)
         })
@@ -163,7 +149,7 @@ impl Hands<'_> {
 /// What the ledgers hold of a topic now.
 pub fn standing(ctx: &Context, topic: &TopicName) -> Result<Standing, Problem> {
     let merged = ctx.ledger.merged();
-    Standing::read(merged.topics.get(topic)).ok_or_else(|| {
+    Standing::read(merged.topics.get(topic).map(AsRef::as_ref)).ok_or_else(|| {
         let message =
             format!("where topic {topic} lives is known only to the ledger of a cluster that does not answer");
         Problem::new(Reason::LedgerUnavailable, message)
@@ -172,24 +158,4 @@ pub fn standing(ctx: &Context, topic: &TopicName) -> Result<Standing, Problem> {
 
 fn publish_problem(error: &PublishError) -> Problem {
     Problem::new(Reason::WaitingForProxies, error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn preparations_queue_and_what_writers_wait_for_does_not() {
-        let queues = Queues::default();
-        // Others prepare, and more wait for their turn.
-        let _document = queues.document.try_acquire().unwrap();
-        let _ledgers = queues.ledgers.try_acquire().unwrap();
-        for action in [Action::PublishEntry, Action::Catalogue] {
-            assert!(queue(&queues, &action).unwrap().try_acquire().is_err(), "{}", action.name());
-        }
-        let fence = Action::Fence { attempt: 1, hold_millis: 1 };
-        for action in [fence, Action::Unfence, Action::ReadLedgers, Action::AwaitSwitched { revision: 1 }] {
-            assert!(queue(&queues, &action).is_none(), "{}", action.name());
-        }
-    }
 }

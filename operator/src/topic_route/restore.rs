@@ -57,6 +57,8 @@ pub fn fenced(entry: RoutedTopic, fence: Fence) -> RoutedTopic {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use sluice_mesh::chain::Chain;
     use sluice_mesh::document::CutProducer;
     use sluice_mesh::ledger::{Serving, Stage, Standing, TopicState};
@@ -114,9 +116,9 @@ mod tests {
         assert_eq!(entry(None, None, 0), None);
         let mut merged = Merged::default();
         let name = |name: &str| TopicName::new(name).unwrap();
-        merged.topics.insert(name("known"), ledger(Standing::Switched, 1));
+        merged.topics.insert(name("known"), Arc::new(ledger(Standing::Switched, 1)));
         assert!(entries(&merged, 2).unwrap().contains_key(&name("known")));
-        merged.topics.insert(name("unknown"), ledger(Standing::Unknown, 1));
+        merged.topics.insert(name("unknown"), Arc::new(ledger(Standing::Unknown, 1)));
         assert_eq!(entries(&merged, 2), None);
     }
 }

@@ -7,6 +7,7 @@ mod code;
 mod memory;
 mod outcome;
 mod route;
+mod seal;
 pub mod session;
 mod slot;
 pub mod step;

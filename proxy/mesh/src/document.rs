@@ -132,14 +132,27 @@ pub struct Topic {
     pub cut: Option<Cut>,
 }
 
+/// How much longer than its hold a fence lasts in a proxy that is not told of its end, milliseconds. An attempt ends with
+/// its pause budget, which is the hold; what follows (the seal taken away, or the switch, and the next document) takes
+/// tenths of a second.
+pub const FENCE_MARGIN_MILLIS: u64 = 5_000;
+
 /// Writes to the topic are held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fence {
     /// The attempt of the move that fences.
     pub attempt: u64,
-    /// Longest hold of a request by this fence, milliseconds.
+    /// Longest hold of a request by this fence, milliseconds: the pause budget of the attempt.
     pub hold_millis: u64,
+}
+
+impl Fence {
+    /// So long after a proxy has first seen it in force the fence has expired there, milliseconds: its attempt is over,
+    /// and whoever should say so is away.
+    pub fn lifetime_millis(&self) -> u64 {
+        self.hold_millis.saturating_add(FENCE_MARGIN_MILLIS)
+    }
 }
 
 /// The producers known at the last cut.

@@ -15,7 +15,7 @@ mod state;
 mod tests;
 
 pub use codec::{Entry, LedgerError, MAX_RECORD_BYTES};
-pub use merge::{CatalogueEntry, ClusterIdentity, Merged, Serving, Standing, TopicLedger, merge};
+pub use merge::{CatalogueEntry, ClusterIdentity, Ledgers, Merged, Serving, Standing, TopicLedger, merge};
 pub use state::LedgerState;
 
 /// The compacted one-partition topic on every cluster.

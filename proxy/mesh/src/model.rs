@@ -106,7 +106,7 @@ pub struct TopicModel {
     pub cluster: ClusterIndex,
     /// By partition; empty if it never moved.
     pub chains: Vec<ChainModel>,
-    /// Set while writes are held.
+    /// What the document says: writes are held. Whether they still are, [`World::fence`] tells.
     pub fence: Option<Fence>,
     /// Commits for it are accepted on the home cluster.
     pub placeholder: bool,
@@ -141,13 +141,27 @@ pub enum BuildError {
     Inconsistent(String),
 }
 
-/// What one decision is made under: the model and the clusters as last seen.
+/// What one decision is made under: the model, the clusters as last seen, and what time has made of the document.
 #[derive(Debug, Clone)]
 pub struct World {
     /// The document, built.
     pub model: Arc<Model>,
     /// The clusters.
     pub views: Arc<Views>,
+    /// Fences that have expired: the attempt, by topic.
+    pub expired_fences: Arc<HashMap<TopicName, u64>>,
+}
+
+impl World {
+    /// The fence that holds the topic's writes: the document's, unless it has expired.
+    pub fn fence<'a>(&self, topic: &'a TopicModel) -> Option<&'a Fence> {
+        topic.fence.as_ref().filter(|fence| self.expired_fences.get(&topic.name) != Some(&fence.attempt))
+    }
+
+    /// The document fences the topic, but the fence has expired: its home may be open or sealed.
+    pub fn fence_expired(&self, topic: &TopicModel) -> bool {
+        topic.fence.is_some() && self.fence(topic).is_none()
+    }
 }
 
 impl Model {

@@ -276,12 +276,13 @@ pub fn api_versions() -> Vec<(i16, i16, i16)> {
 pub struct WorldBuilder {
     document: Document,
     views: HashMap<ClusterName, ClusterView>,
+    expired_fences: HashMap<TopicName, u64>,
 }
 
 impl Default for WorldBuilder {
     fn default() -> Self {
         let views = views().clusters.into_iter().map(|(name, view)| (name, ClusterView::clone(&view))).collect();
-        Self { document: document(), views }
+        Self { document: document(), views, expired_fences: HashMap::new() }
     }
 }
 
@@ -370,6 +371,13 @@ impl WorldBuilder {
         })
     }
 
+    /// The topic's fence of this attempt has expired.
+    #[must_use]
+    pub fn expired(mut self, name: &str, attempt: u64) -> Self {
+        self.expired_fences.insert(topic(name), attempt);
+        self
+    }
+
     /// The document as it is now, sealed.
     pub fn document(&self) -> Document {
         self.document.clone().seal()
@@ -381,6 +389,7 @@ impl WorldBuilder {
         World {
             model: Arc::new(Model::build(self.document()).expect("a consistent document")),
             views: Arc::new(Views { clusters: views }),
+            expired_fences: Arc::new(self.expired_fences.clone()),
         }
     }
 }

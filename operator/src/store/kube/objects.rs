@@ -184,9 +184,15 @@ impl<K: Kept> Table<K> {
         Some(Wanted { apply, more: step.is_some() })
     }
 
-    /// A write was answered with the object as it is now.
+    /// A write was answered with the object as it was then. Should the watch have shown its end meanwhile, or another object
+    /// under its name, the answer is about something that is no more.
     pub(super) fn note_written(&mut self, object: DynamicObject) -> Taken {
-        self.take(Change::Applied(object))
+        match self.entries.get(&object.name_any()) {
+            Some(known) if known.resource.object.meta().uid == object.metadata.uid => {
+                self.take(Change::Applied(object))
+            }
+            _ => Taken::default(),
+        }
     }
 
     /// A merge that adds the finalizer to an object that lives, or takes it off one that is marked for deletion.

@@ -93,8 +93,8 @@ impl World {
     }
 
     fn standing(&self) -> Standing {
-        let ledgers: Vec<_> = self.ledgers.iter().map(|(name, ledger)| (name.clone(), ledger.clone())).collect();
-        Standing::read(merge(&ledgers).topics.get(&topic())).expect("every ledger is read")
+        let merged = merge(&self.ledgers);
+        Standing::read(merged.topics.get(&topic()).map(AsRef::as_ref)).expect("every ledger is read")
     }
 
     fn on(&self, ledger: &ClusterName) -> Option<&TopicState> {

@@ -106,6 +106,7 @@ fn check(name: Option<&str>, id: Uuid, ids: &HashMap<Uuid, Located<'_>>, world: 
     };
     let located = located.map_err(|error| (error, "This server does not host this topic-partition.".to_owned()))?;
     if let Some(topic) = located.model {
+        // Also if the fence has expired: nobody has said yet what has become of the move.
         if topic.fence.is_some() {
             return Err((code::NOT_CONTROLLER, "the topic is moving to another cluster; try again".to_owned()));
         }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sluice_mesh::document::Fence;
 use sluice_mesh::model::{TopicModel, World};
 use sluice_wire::frame::PREFIX;
 use sluice_wire::header::{MAX_REQUEST_HEADER, RequestHeader};
@@ -204,14 +205,16 @@ impl ProduceFrame {
         let refused = match &peek.first {
             None => false,
             Some((name, _)) => match route::place(world, scope.broker.cluster, name) {
-                Place::Here(Some(topic)) if topic.fence.is_some() => {
-                    let until = fence_until(topic, peek.head.timeout_ms, scope);
-                    if scope.now < until {
-                        return Ok(Opened::Hold(until));
+                Place::Here(topic) => match topic.and_then(|topic| Some((topic, world.fence(topic)?))) {
+                    Some((topic, fence)) => {
+                        let until = fence_until(topic, fence, peek.head.timeout_ms, scope);
+                        if scope.now < until {
+                            return Ok(Opened::Hold(until));
+                        }
+                        true
                     }
-                    true
-                }
-                Place::Here(_) => false,
+                    None => false,
+                },
                 Place::Elsewhere | Place::Hidden => true,
             },
         };
@@ -380,10 +383,7 @@ enum Opened {
 }
 
 /// When the hold by the topic's fence ends for this connection.
-fn fence_until(topic: &TopicModel, timeout_ms: i32, scope: &mut Scope<'_>) -> u64 {
-    let Some(fence) = &topic.fence else {
-        return 0;
-    };
+fn fence_until(topic: &TopicModel, fence: &Fence, timeout_ms: i32, scope: &mut Scope<'_>) -> u64 {
     let hold = longest_hold(timeout_ms, scope.world).min(fence.hold_millis);
     scope.memory.fence_until(&topic.name, fence.attempt, scope.now.saturating_add(hold))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod rig;
 
+mod expired;
 mod fetch;
 mod hostile;
 mod ordering;

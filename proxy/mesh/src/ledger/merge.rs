@@ -6,6 +6,7 @@
 //! alone, because it lies with the seal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -25,8 +26,8 @@ pub struct Merged {
     pub clusters: BTreeMap<String, ClusterIdentity>,
     /// Where topics that are not on the home cluster alone live.
     pub catalogue: BTreeMap<TopicName, CatalogueEntry>,
-    /// Where each topic's latest move stands.
-    pub topics: BTreeMap<TopicName, TopicLedger>,
+    /// Where each topic's latest move stands. Shared with the sum before, if nothing was written about the topic since.
+    pub topics: BTreeMap<TopicName, Arc<TopicLedger>>,
     /// Topics that other meshes have entries for, with the names of those meshes.
     pub strangers: BTreeMap<TopicName, BTreeSet<String>>,
 }
@@ -134,58 +135,92 @@ impl TopicLedger {
     }
 }
 
-/// Adds up the ledgers that were read. The order does not matter. A ledger that could not be read is left out: what only
-/// it can say is then unknown, never guessed.
-pub fn merge(ledgers: &[(ClusterName, LedgerState)]) -> Merged {
-    let ledgers: BTreeMap<&ClusterName, &LedgerState> = ledgers.iter().map(|(name, ledger)| (name, ledger)).collect();
+/// The ledgers that were read, by cluster.
+pub type Ledgers<'a> = BTreeMap<&'a ClusterName, &'a LedgerState>;
+
+/// Adds up the ledgers that were read. A ledger that could not be read is left out: what only it can say is then unknown,
+/// never guessed.
+pub fn merge<'a>(ledgers: impl IntoIterator<Item = (&'a ClusterName, &'a LedgerState)>) -> Merged {
+    let ledgers: Ledgers<'a> = ledgers.into_iter().collect();
     let mut merged = Merged::default();
-    let mut newest: BTreeMap<&Subject, &Record> = BTreeMap::new();
-    let mut topics: BTreeSet<&TopicName> = BTreeSet::new();
-    for ledger in ledgers.values() {
-        merged.counter = merged.counter.max(ledger.counter());
-        for (topic, meshes) in ledger.strangers() {
-            merged.strangers.entry(topic.clone()).or_default().extend(meshes.iter().cloned());
-        }
-        for (subject, record) in ledger.records() {
-            if let Subject::Topic(topic) = subject {
-                topics.insert(topic);
-            }
-            if let Fact::Revision { revision } = record.fact {
-                merged.revision = merged.revision.max(revision);
-            }
-            let best = newest.entry(subject).or_insert(record);
-            if wins(record, best) {
-                *best = record;
-            }
-        }
+    for (topic, meshes) in ledgers.values().flat_map(|ledger| ledger.strangers()) {
+        merged.strangers.entry(topic.clone()).or_default().extend(meshes.iter().cloned());
     }
-    for (subject, record) in newest {
-        merged.take(subject, &record.fact);
-    }
-    for topic in topics {
-        if let Some(decided) = decide(topic, &ledgers) {
-            merged.topics.insert(topic.clone(), decided);
-        }
-    }
+    let subjects = ledgers.values().flat_map(|ledger| ledger.records()).map(|(subject, _)| subject);
+    let subjects: BTreeSet<&Subject> = subjects.collect();
+    merged.update(&ledgers, subjects);
     merged
 }
 
 impl Merged {
-    fn take(&mut self, subject: &Subject, fact: &Fact) {
-        match (subject, fact) {
-            (Subject::Cluster(id), Fact::Cluster { name, tag, node_id_base, indexes }) => {
+    /// Takes in what the same ledgers say of these subjects now; whatever else they say has not changed.
+    pub fn update<'a>(&mut self, ledgers: &Ledgers<'_>, subjects: impl IntoIterator<Item = &'a Subject>) {
+        self.counter = ledgers.values().map(|ledger| ledger.counter()).fold(self.counter, u64::max);
+        let mut topics: BTreeSet<&TopicName> = BTreeSet::new();
+        for subject in subjects {
+            match subject {
+                Subject::Topic(topic) | Subject::Producers { topic, .. } => {
+                    topics.insert(topic);
+                }
+                Subject::Cluster(_) | Subject::Catalogue(_) => self.take(subject, ledgers),
+                // Revisions only grow, whoever wrote them.
+                Subject::Revision => {
+                    let written = ledgers.values().filter_map(|ledger| ledger.revision());
+                    self.revision = written.fold(self.revision, u64::max);
+                }
+                Subject::Leader => {}
+            }
+        }
+        for topic in topics {
+            match decide(topic, ledgers) {
+                Some(decided) => self.topics.insert(topic.clone(), Arc::new(decided)),
+                None => self.topics.remove(topic),
+            };
+        }
+    }
+
+    /// Topics of which another sum says something else than this one.
+    pub fn differing(&self, other: &Self) -> BTreeSet<TopicName> {
+        let moved = different(&self.topics, &other.topics, Arc::ptr_eq);
+        moved.chain(different(&self.catalogue, &other.catalogue, PartialEq::eq)).cloned().collect()
+    }
+
+    /// Identities and the catalogue: the newest record of all ledgers counts.
+    fn take(&mut self, subject: &Subject, ledgers: &Ledgers<'_>) {
+        let mut said = ledgers.values().filter_map(|ledger| ledger.get(subject));
+        let newest =
+            said.next().map(|first| said.fold(first, |best, record| if wins(record, best) { record } else { best }));
+        match (subject, newest.map(|record| &record.fact)) {
+            (Subject::Cluster(id), Some(Fact::Cluster { name, tag, node_id_base, indexes })) => {
                 let (name, indexes) = (name.clone(), indexes.clone());
                 let identity = ClusterIdentity { name, tag: *tag, node_id_base: *node_id_base, indexes };
                 self.clusters.insert(id.clone(), identity);
             }
-            (Subject::Catalogue(topic), Fact::Catalogue { cluster, topic_id, placeholder }) => {
+            (Subject::Cluster(id), _) => {
+                self.clusters.remove(id);
+            }
+            (Subject::Catalogue(topic), Some(Fact::Catalogue { cluster, topic_id, placeholder })) => {
                 let (cluster, topic_id, placeholder) = (cluster.clone(), *topic_id, *placeholder);
                 let entry = CatalogueEntry { cluster, topic_id, placeholder };
                 self.catalogue.insert(topic.clone(), entry);
             }
+            (Subject::Catalogue(topic), _) => {
+                self.catalogue.remove(topic);
+            }
             _ => {}
         }
     }
+}
+
+/// The keys of what only one of two maps has, or what is not the same in both.
+fn different<'a, K: Ord, V>(
+    one: &'a BTreeMap<K, V>,
+    other: &'a BTreeMap<K, V>,
+    same: impl Fn(&V, &V) -> bool + 'a,
+) -> impl Iterator<Item = &'a K> {
+    let here = one.iter().filter(move |(key, value)| !other.get(*key).is_some_and(|found| same(value, found)));
+    let only_there = other.keys().filter(|key| !one.contains_key(*key));
+    here.map(|(key, _)| key).chain(only_there)
 }
 
 /// Records of one counter are copies of each other; should they differ all the same, the choice must not depend on the
@@ -195,7 +230,7 @@ fn wins(record: &Record, over: &Record) -> bool {
     record.counter > over.counter || (record.counter == over.counter && by_bytes())
 }
 
-fn decide(topic: &TopicName, ledgers: &BTreeMap<&ClusterName, &LedgerState>) -> Option<TopicLedger> {
+fn decide(topic: &TopicName, ledgers: &Ledgers<'_>) -> Option<TopicLedger> {
     let states = || ledgers.iter().filter_map(|(cluster, ledger)| Some((*cluster, ledger.topic(topic)?)));
     let attempt = states().map(|(_, state)| state.attempt).max()?;
     let latest = || states().filter(|(_, state)| state.attempt == attempt);
@@ -244,7 +279,7 @@ fn producers(
     topic: &TopicName,
     record: &TopicState,
     standing: Standing,
-    ledgers: &BTreeMap<&ClusterName, &LedgerState>,
+    ledgers: &Ledgers<'_>,
 ) -> (BTreeMap<(i32, i64), CutProducer>, bool) {
     let mut newest: BTreeMap<(i32, i64), (u64, CutProducer)> = BTreeMap::new();
     let mut chunks = BTreeSet::new();

@@ -85,6 +85,14 @@ impl LedgerState {
         })
     }
 
+    /// The highest revision of the document that may be in use.
+    pub fn revision(&self) -> Option<u64> {
+        match self.records.get(&Subject::Revision)?.fact {
+            Fact::Revision { revision } => Some(revision),
+            _ => None,
+        }
+    }
+
     /// Who wrote last took over as this holder.
     pub fn leader(&self) -> Option<&str> {
         match &self.records.get(&Subject::Leader)?.fact {

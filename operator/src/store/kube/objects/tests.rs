@@ -184,3 +184,19 @@ fn the_last_good_settings_stay() {
     assert_eq!(objects.shown().settings.max_concurrent_moves, 9);
     assert_eq!(objects.take_settings(""), Ok(true));
 }
+
+#[test]
+fn the_answer_to_a_write_brings_nothing_back_that_was_deleted() {
+    let mut table = Table::<TopicRoute>::default();
+    table.take(Change::All(vec![route("a", 1, "x")]));
+    table.put("a", phase(1));
+    // The server took the status, then the deletion; the watch was faster than the answer.
+    table.take(Change::Deleted(route("a", 3, "x")));
+    assert_eq!(table.note_written(with_status(route("a", 2, "x"), &phase(1))), Taken::default());
+    assert!(table.shown().is_empty());
+    let mut anew = route("a", 4, "y");
+    anew.metadata.uid = Some("another".into());
+    table.take(Change::Applied(anew));
+    assert_eq!(table.note_written(with_status(route("a", 2, "x"), &phase(1))), Taken::default());
+    assert_eq!(table.shown()["a"].object.spec.cluster_ref.name, "y");
+}

@@ -69,12 +69,12 @@ impl Current {
     pub(super) fn enter_topic(&mut self, name: &str, scope: &mut Scope<'_>) {
         self.topic = match route::place(&self.world, scope.broker.cluster, name) {
             Place::Here(None) => TopicState::Plain,
-            Place::Here(Some(topic)) => match &topic.fence {
+            Place::Here(Some(topic)) => match self.world.fence(topic) {
                 None => TopicState::Here(Arc::clone(topic)),
                 Some(fence) => TopicState::Fenced {
                     name: name.into(),
                     attempt: fence.attempt,
-                    until: fence_until(topic, self.timeout_ms, scope),
+                    until: fence_until(topic, fence, self.timeout_ms, scope),
                 },
             },
             Place::Elsewhere => TopicState::Refused { name: name.into(), error: code::NOT_LEADER_OR_FOLLOWER },

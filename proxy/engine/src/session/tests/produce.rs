@@ -26,16 +26,16 @@ use super::rig::{Blocked, Rig};
 use crate::ask::{Ask, Reply, Request, Response};
 use crate::step::{CloseReason, Source};
 
-const NONE: (i64, i16, i32) = (-1, -1, -1);
+pub(super) const NONE: (i64, i16, i32) = (-1, -1, -1);
 
 /// A topic's partition with its records.
-type Part<'a> = (&'a str, i32, Bytes);
+pub(super) type Part<'a> = (&'a str, i32, Bytes);
 
 fn name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
 
-fn request(acks: i16, parts: &[Part<'_>]) -> ProduceRequest {
+pub(super) fn request(acks: i16, parts: &[Part<'_>]) -> ProduceRequest {
     let topics = parts.iter().map(|(topic, partition, records)| {
         let data = PartitionProduceData::default().with_index(*partition).with_records(Some(records.clone()));
         TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data])
@@ -44,10 +44,10 @@ fn request(acks: i16, parts: &[Part<'_>]) -> ProduceRequest {
 }
 
 /// What a broker does with a partition: the error, or the base offset.
-type Log = Rc<RefCell<HashMap<(String, i32), Result<i64, i16>>>>;
+pub(super) type Log = Rc<RefCell<HashMap<(String, i32), Result<i64, i16>>>>;
 
 /// Batches that reached the broker intact: topic, partition, producer id.
-type Stored = Rc<RefCell<Vec<(String, i32, i64)>>>;
+pub(super) type Stored = Rc<RefCell<Vec<(String, i32, i64)>>>;
 
 /// A broker that refuses a wrong CRC with 2 and answers else what it has been told (offset 40 without).
 fn broker(log: &Log, stored: &Stored) -> impl FnMut(Source, &RequestHeader, Bytes) -> Option<Bytes> + use<> {
@@ -79,7 +79,7 @@ fn broker(log: &Log, stored: &Stored) -> impl FnMut(Source, &RequestHeader, Byte
 }
 
 /// The new home knows these producers: (id, epoch, last sequence).
-fn knows(producers: Vec<(i64, i32, i32)>) -> impl FnMut(&Ask) -> Reply {
+pub(super) fn knows(producers: Vec<(i64, i32, i32)>) -> impl FnMut(&Ask) -> Reply {
     move |ask| {
         let Ask::Calls(calls) = ask else { panic!("only producers are asked about") };
         let Request::DescribeProducers(request) = &calls[0].request else { panic!("{:?}", calls[0].request) };
@@ -99,7 +99,7 @@ fn knows(producers: Vec<(i64, i32, i32)>) -> impl FnMut(&Ask) -> Reply {
     }
 }
 
-fn limit(value: &Rc<RefCell<String>>) -> impl FnMut(&Ask) -> Reply + use<> {
+pub(super) fn limit(value: &Rc<RefCell<String>>) -> impl FnMut(&Ask) -> Reply + use<> {
     let value = Rc::clone(value);
     move |ask| {
         let Ask::Calls(calls) = ask else { panic!("only configs are asked about") };
@@ -117,7 +117,7 @@ fn limit(value: &Rc<RefCell<String>>) -> impl FnMut(&Ask) -> Reply + use<> {
     }
 }
 
-fn partition<'a>(answer: &'a ProduceResponse, topic: &str, index: i32) -> &'a PartitionProduceResponse {
+pub(super) fn partition<'a>(answer: &'a ProduceResponse, topic: &str, index: i32) -> &'a PartitionProduceResponse {
     let topic = answer.responses.iter().find(|found| found.name.as_str() == topic).expect("the topic is answered");
     topic.partition_responses.iter().find(|found| found.index == index).expect("the partition is answered")
 }
@@ -133,7 +133,7 @@ fn assert_sent_west(answer: &ProduceResponse, topic: &str, index: i32) {
     assert_eq!(endpoint.port, 9100 + leader - 10_000 + 2);
 }
 
-fn rig(at: sluice_mesh::model::BrokerRef) -> (Rig, Log, Stored) {
+pub(super) fn rig(at: sluice_mesh::model::BrokerRef) -> (Rig, Log, Stored) {
     let (log, stored) = (Log::default(), Stored::default());
     let rig = Rig::sample(at).with_broker(broker(&log, &stored));
     (rig, log, stored)

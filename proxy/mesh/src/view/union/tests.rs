@@ -20,7 +20,11 @@ fn view(on: &str, topics: &[&str]) -> Arc<ClusterView> {
 
 fn world(document: Document, views: &[(&str, &[&str])]) -> World {
     let clusters = views.iter().map(|(name, topics)| (cluster(name), view(name, topics))).collect();
-    World { model: Arc::new(Model::build(document).unwrap()), views: Arc::new(Views { clusters }) }
+    World {
+        model: Arc::new(Model::build(document).unwrap()),
+        views: Arc::new(Views { clusters }),
+        expired_fences: Arc::default(),
+    }
 }
 
 fn both() -> World {

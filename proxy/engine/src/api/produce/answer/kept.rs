@@ -3,29 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kafka_protocol::messages::DescribeConfigsResponse;
-use kafka_protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
 use kafka_protocol::messages::produce_response::ProduceResponse;
-use kafka_protocol::protocol::StrBytes;
 use sluice_mesh::model::{BrokerRef, World};
 use sluice_wire::walk::produce_answer::{self as wire, Endpoint};
 
 use super::super::{Note, What, longest_hold};
 use super::{map_partition, moved_away, refusal, set};
-use crate::ask::{Ask, Call, Reply, Request, Response, Target};
+use crate::ask::{Ask, Reply};
 use crate::code;
 use crate::memory::FirstSight;
 use crate::outcome::{RequestHead, Scope};
+use crate::seal::{self, Seals};
 use crate::step::CloseReason;
 
 /// How often a sealed topic is looked at, milliseconds.
 const SEAL_POLL: u64 = 100;
-
-/// Time limit of that look, milliseconds.
-const ASK_TIMEOUT: u64 = 1_000;
-
-/// A batch header alone is longer than this: a topic with such a limit is sealed.
-const SEAL_MAX: i64 = 60;
 
 /// What a kept answer waits for.
 #[derive(Debug)]
@@ -136,9 +128,10 @@ impl Kept {
         let mut ask = false;
         for mut wait in std::mem::take(&mut self.waiting) {
             let moved = moved_away(scope.world, scope.broker, &wait.topic);
+            let topic = scope.world.model.topic(&wait.topic);
             let verdict = match &mut wait.why {
                 Why::Fenced { attempt, until } => {
-                    let fence = scope.world.model.topic(&wait.topic).and_then(|topic| topic.fence.as_ref());
+                    let fence = topic.and_then(|topic| scope.world.fence(topic));
                     let fenced = !moved && fence.is_some_and(|fence| fence.attempt == *attempt);
                     if fenced && scope.now < *until {
                         hold = hold.min(*until);
@@ -160,13 +153,19 @@ impl Kept {
                             Some(if late { code::NOT_LEADER_OR_FOLLOWER } else { *error })
                         }
                         Some(false) => Some(code::NOT_LEADER_OR_FOLLOWER),
-                        Some(true) if scope.now >= self.until => Some(code::NOT_LEADER_OR_FOLLOWER),
                         Some(true) => {
                             scope.memory.sealed(&wait.topic);
                             *seen_sealed = true;
-                            self.look_at = scope.now.saturating_add(SEAL_POLL);
-                            hold = hold.min(self.look_at);
-                            None
+                            // Behind a fence that has expired the seal may stay for long, and all other answers of this
+                            // connection would wait behind this one.
+                            let expired = topic.is_some_and(|topic| scope.world.fence_expired(topic));
+                            if expired || scope.now >= self.until {
+                                Some(code::NOT_LEADER_OR_FOLLOWER)
+                            } else {
+                                self.look_at = scope.now.saturating_add(SEAL_POLL);
+                                hold = hold.min(self.look_at);
+                                None
+                            }
                         }
                         None if scope.now >= self.look_at => {
                             ask = true;
@@ -230,48 +229,18 @@ impl Kept {
                 names.push(&wait.topic);
             }
         }
-        let resources = names
-            .into_iter()
-            .map(|name| {
-                DescribeConfigsResource::default()
-                    .with_resource_type(2)
-                    .with_resource_name(StrBytes::from_string(name.as_ref().to_owned()))
-                    .with_configuration_keys(Some(vec![StrBytes::from_static_str("max.message.bytes")]))
-            })
-            .collect();
-        Ask::Calls(vec![Call {
-            cluster: broker.cluster,
-            to: Target::Broker(broker.broker),
-            request: Request::DescribeConfigs(DescribeConfigsRequest::default().with_resources(resources)),
-            timeout_millis: ASK_TIMEOUT,
-        }])
+        seal::ask(names.into_iter().map(|name| &**name), broker)
     }
 
     /// The sealed ones among the topics asked about. Without an answer: all, for an error that a move has caused must not
     /// reach a client, and the hold is bounded.
     fn seals(&self, reply: Reply, scope: &Scope<'_>) -> Vec<Arc<str>> {
         let asked = self.waiting.iter().filter(|wait| matches!(wait.why, Why::Refused { .. }));
-        let answer = match reply {
-            Reply::Calls(results) => results.into_iter().next().and_then(Result::ok),
-            Reply::Refreshed => None,
-        };
-        let answer = match answer {
-            Some(Response::DescribeConfigs(answer)) => Some(answer),
-            _ => None,
-        };
-        let fenced = |name: &str| scope.world.model.topic(name).is_some_and(|topic| topic.fence.is_some());
+        let seals = Seals::read(reply);
+        let fenced = |name: &str| scope.world.model.topic(name).is_some_and(|topic| scope.world.fence(topic).is_some());
         asked
-            .filter(|wait| fenced(&wait.topic) || answer.as_ref().is_none_or(|answer| is_sealed(answer, &wait.topic)))
+            .filter(|wait| fenced(&wait.topic) || seals.may_be_sealed(&wait.topic))
             .map(|wait| Arc::clone(&wait.topic))
             .collect()
     }
-}
-
-fn is_sealed(answer: &DescribeConfigsResponse, topic: &str) -> bool {
-    let found = answer.results.iter().find(|result| result.resource_name.as_str() == topic);
-    let value = found
-        .and_then(|found| found.configs.iter().find(|config| config.name.as_str() == "max.message.bytes"))
-        .and_then(|config| config.value.as_ref())
-        .and_then(|value| value.as_str().parse::<i64>().ok());
-    value.is_some_and(|value| value <= SEAL_MAX)
 }
