@@ -82,15 +82,16 @@ deny: prerequisites ## Licences, bans and sources of all dependencies
 generate: prerequisites ## Write the generated CRD YAML
 	$(CARGO) run --locked --quiet -p sluice-crds --bin crdgen
 
-# The whole workspace is built, so that features (and with them all dependencies) are those of `unit`: nothing is built twice.
+# The whole workspace is built, with tests, so that features (and with them all dependencies) are those of `unit`: nothing is
+# built twice.
 e2e-kafka: export RUST_LIB_BACKTRACE = 0
 e2e-kafka: prerequisites ## Behaviour on real Kafka with stock clients (E2E= names one test file)
-	$(CARGO) build --locked --workspace --bins
+	$(CARGO) build --locked --workspace --bins --tests
 	$(CARGO) test --locked --workspace --no-fail-fast $(addprefix --test ,$(KAFKA_TESTS)) -- --ignored --test-threads 1 --nocapture
 
 e2e-kubernetes: export RUST_LIB_BACKTRACE = 0
 e2e-kubernetes: prerequisites kubernetes ## The same through a real Kubernetes API server (E2E= names one test file)
-	$(CARGO) build --locked --workspace --bins
+	$(CARGO) build --locked --workspace --bins --tests
 	$(CARGO) test --locked --workspace --no-fail-fast $(addprefix --test ,$(KUBERNETES_TESTS)) -- --ignored --test-threads 1 --nocapture
 
 measure: build ## Twenty moves under load: pause by part, for the README

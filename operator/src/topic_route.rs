@@ -28,6 +28,7 @@ pub mod step;
 pub mod validate;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sluice_mesh::name::{ClusterName, TopicName};
@@ -60,8 +61,8 @@ pub struct Progress {
     turn: Option<OwnedSemaphorePermit>,
     /// Held while a move is prepared.
     preparation: Option<OwnedSemaphorePermit>,
-    /// The revision that the status counts proxies for.
-    shown: Option<u64>,
+    /// The revision that the status counts proxies for; 0: none. Read by whoever wakes the topic.
+    shown: Arc<AtomicU64>,
     last: LastMove,
     told_phase: Option<Phase>,
     told_problem: Option<(Reason, String)>,
@@ -70,13 +71,19 @@ pub struct Progress {
 
 impl Progress {
     /// The revision that the status counts proxies for; 0: none.
-    pub fn shown_revision(&self) -> u64 {
-        self.shown.unwrap_or(0)
+    pub fn shown_revision(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.shown)
     }
 
     /// Takes a permit that was waited for.
     pub fn keep(&mut self, queue: Queue, permit: Option<OwnedSemaphorePermit>) {
         *self.permit(queue) = permit;
+    }
+
+    fn leave(&mut self, ctx: &Context, queue: Queue) {
+        if let Some(permit) = self.permit(queue).take() {
+            ctx.permits(queue).give_back(permit);
+        }
     }
 
     fn permit(&mut self, queue: Queue) -> &mut Option<OwnedSemaphorePermit> {
@@ -93,9 +100,9 @@ pub async fn reconcile(ctx: &Arc<Context>, topic: &TopicName, progress: &mut Pro
     // Between moves others have their turn.
     let busy = standing_busy(ctx, topic);
     if !busy {
-        progress.turn = None;
+        progress.leave(ctx, Queue::Turns);
     }
-    progress.preparation = None;
+    progress.leave(ctx, Queue::Preparations);
     again
 }
 
@@ -137,17 +144,31 @@ impl Run<'_> {
             let mut next = step(&s);
             if waits_for_turn(&next) && self.take(Queue::Turns) {
                 // What is left of the preparation is part of the move.
-                self.p.preparation = None;
+                self.p.leave(self.ctx, Queue::Preparations);
                 s.turn = true;
                 next = step(&s);
             }
             let waits = waits_for_turn(&next);
             self.tell_phase(&asked, &s);
             match next {
-                Next::Do(action) if action.is_preparation() && !s.turn && !self.take(Queue::Preparations) => {
-                    self.show(&asked, Some(&s), s.memory.problem.as_ref());
-                    self.p.memory = s.memory;
-                    return Again::OnPermit(Queue::Preparations);
+                Next::Do(action) if action.is_preparation() && s.turn && !s.memory.is_prepared() => {
+                    // The move is over, or given up: others may move while this one is prepared anew.
+                    self.keep(s);
+                    self.p.leave(self.ctx, Queue::Turns);
+                }
+                Next::Do(action) if action.is_preparation() && !s.turn && self.p.preparation.is_none() => {
+                    // A cluster that does not answer would keep the place from routes that have nothing to do with it.
+                    if let Some(problem) = self.away(&s) {
+                        self.show(&asked, Some(&s), Some(&problem));
+                        self.keep(s);
+                        return Again::Again(LOOK_AGAIN);
+                    }
+                    if !self.take(Queue::Preparations) {
+                        self.show(&asked, Some(&s), s.memory.problem.as_ref());
+                        self.keep(s);
+                        return Again::OnPermit(Queue::Preparations);
+                    }
+                    self.keep(s);
                 }
                 Next::Do(action) => {
                     if !s.urgent() || self.p.told_phase != Some(phase(&s)) {
@@ -158,12 +179,12 @@ impl Run<'_> {
                 Next::Wait { until, problem } => {
                     self.show(&asked, Some(&s), Some(&problem));
                     if waits {
-                        self.p.memory = s.memory;
+                        self.keep(s);
                         return Again::OnPermit(Queue::Turns);
                     }
                     let urgent = s.urgent();
                     let left = Duration::from_millis(u64::try_from(until.saturating_sub(s.now)).unwrap_or(0));
-                    self.p.memory = s.memory;
+                    self.keep(s);
                     if !urgent || left > SIT_OUT {
                         return Again::Again(left.max(Duration::from_millis(10)));
                     }
@@ -173,12 +194,9 @@ impl Run<'_> {
                     s.memory.problem = None;
                     s.memory.failures = 0;
                     self.show(&asked, Some(&s), None);
-                    self.p.memory = s.memory;
-                    return if asked.route.is_none() && s.standing == Standing::Fresh {
-                        Again::Done
-                    } else {
-                        Again::OnChange
-                    };
+                    let fresh = s.standing == Standing::Fresh;
+                    self.keep(s);
+                    return if asked.route.is_none() && fresh { Again::Done } else { Again::OnChange };
                 }
             }
         }
@@ -202,7 +220,7 @@ impl Run<'_> {
             let catalogue = merged.catalogue.get(self.topic);
             validate::serving(&standing, catalogue, &resources, &observations, &self.ctx.home, self.topic)?
         };
-        let known = self.p.memory.standing.take();
+        let known = memory.standing.take();
         let mut s = Situation {
             now: clock::now_millis(),
             wanted: asked.wanted.clone(),
@@ -213,7 +231,6 @@ impl Run<'_> {
             turn: self.p.turn.is_some(),
             memory,
         };
-        s.memory.standing = None;
         if known.is_some() && !s.memory.ledger_unknown && s.standing != standing {
             stand(&mut s, standing);
         }
@@ -252,11 +269,27 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What is known now, for the next look: a change of the standing until then is an occurrence of its own.
+    fn keep(&mut self, s: Situation) {
+        self.p.memory = Memory { standing: Some(s.standing), ..s.memory };
+    }
+
+    /// Why the move cannot be prepared now, if one of its clusters does not answer.
+    fn away(&self, s: &Situation) -> Option<Problem> {
+        let observations = self.ctx.observer.observations();
+        let observations = observations.borrow();
+        let clusters = s.wanted.iter().map(|wanted| &wanted.to).chain([&s.serving]);
+        let mut failing = clusters.filter_map(|name| Some((name, observations.get(name)?.failure.as_ref()?)));
+        let (name, failure) = failing.next()?;
+        let message = format!("cluster {name} does not answer: {failure}; the move is prepared when it does");
+        Some(Problem::new(Reason::ClusterUnreachable, message))
+    }
+
     /// Takes a permit if there is one and nobody was there before.
     fn take(&mut self, queue: Queue) -> bool {
         let permit = self.p.permit(queue);
         if permit.is_none() {
-            *permit = Arc::clone(self.ctx.permits(queue)).try_acquire_owned().ok();
+            *permit = self.ctx.permits(queue).try_take();
         }
         permit.is_some()
     }
@@ -301,8 +334,7 @@ impl Run<'_> {
         if done && matches!(action, Action::Unfence) {
             tracing::info!(topic = %self.topic, "rolled back: the topic takes writes where it was");
         }
-        s.memory.standing = Some(s.standing);
-        self.p.memory = s.memory;
+        self.keep(s);
     }
 
     fn begin(&mut self, from: &str, to: &str, now: i64) {
@@ -401,8 +433,10 @@ impl Run<'_> {
         }
         let Some(route) = &asked.route else { return };
         let merged = self.ctx.ledger.merged();
-        self.p.shown = s.and_then(|s| s.memory.published.or(s.memory.attempt.fenced).or(s.memory.entry));
-        let revision = self.p.shown.map(|revision| (revision, self.ctx.proxies.applied(revision)));
+        let revision = s.and_then(|s| s.memory.published.or(s.memory.attempt.fenced).or(s.memory.entry));
+        // First said, then counted: a report that comes in between wakes the topic.
+        self.p.shown.store(revision.unwrap_or(0), Ordering::SeqCst);
+        let revision = revision.map(|revision| (revision, self.ctx.proxies.applied(revision)));
         let status = status::status(&status::Inputs {
             route: &route.object,
             situation: s,

@@ -99,7 +99,8 @@ pub(super) struct Heard {
     proxy: String,
     live: bool,
     desired: bool,
-    rejects: bool,
+    /// The revision that it refuses.
+    rejects: Option<u64>,
     revision: u64,
 }
 
@@ -109,7 +110,7 @@ pub(super) fn heard(reports: &Reports, now: i64) -> Vec<Heard> {
         proxy: report.proxy.to_string(),
         live: report.is_live(now),
         desired: report.is_desired(now),
-        rejects: report.rejected.is_some(),
+        rejects: report.rejected.as_ref().map(|rejected| rejected.revision),
         revision: report.revision,
     });
     heard.collect()

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use sluice_mesh::ledger::{Merged, Subject};
 use sluice_mesh::name::{ClusterName, TopicName};
 use sluice_net::ClientOptions;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +19,7 @@ use super::topics::Topics;
 use crate::args::Args;
 use crate::clock;
 use crate::compile::Member;
-use crate::context::{Context, PREPARATIONS};
+use crate::context::{Context, PREPARATIONS, Permits};
 use crate::identity;
 use crate::kafka_cluster::validate::{self, Membership};
 use crate::ledger::{Ledger, LedgerError};
@@ -71,8 +70,6 @@ pub(super) struct Term {
     /// Ends the task that looks after placeholders.
     placeholders: CancellationToken,
     started: bool,
-    /// Moves that may be under way at the same time, as last given out.
-    turns: usize,
     /// When the writer's epoch is renewed next.
     renew_at: Instant,
     /// What the topics' tasks have been woken for last.
@@ -110,8 +107,8 @@ impl Term {
             observer,
             publisher,
             metrics,
-            turns: Arc::new(Semaphore::new(turns)),
-            preparations: Arc::new(Semaphore::new(PREPARATIONS)),
+            turns: Permits::new(turns),
+            preparations: Permits::new(PREPARATIONS),
         });
         Self {
             topics: Topics::new(Arc::clone(&context)),
@@ -121,7 +118,6 @@ impl Term {
             ledger_troubles: BTreeMap::new(),
             placeholders: CancellationToken::new(),
             started: false,
-            turns,
             renew_at: Instant::now() + RENEW,
             seen: Seen::default(),
             told: BTreeMap::new(),
@@ -205,7 +201,7 @@ impl Term {
             }
         }
         self.context.observer.set(&watched);
-        self.set_turns(usize::from(resources.settings.max_concurrent_moves.max(1)));
+        self.context.turns.set(usize::from(resources.settings.max_concurrent_moves.max(1)));
         for cluster in self.context.ledger.open_clusters() {
             if !membership.members.iter().any(|member| member.name == cluster) {
                 self.context.ledger.close(&cluster);
@@ -223,14 +219,6 @@ impl Term {
         self.let_go(resources);
         self.renew().await?;
         result
-    }
-
-    /// Fewer turns than before become so as moves under way end.
-    fn set_turns(&mut self, wanted: usize) {
-        let turns = &self.context.turns;
-        turns.add_permits(wanted.saturating_sub(self.turns));
-        self.turns = self.turns.max(wanted);
-        self.turns = self.turns.saturating_sub(turns.forget_permits(self.turns.saturating_sub(wanted)));
     }
 
     /// One ledger that is away must not let the others' brokers forget who writes.

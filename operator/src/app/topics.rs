@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::future::{BoxFuture, FutureExt};
 use sluice_mesh::name::TopicName;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::concern::Concern;
-use crate::context::{Action, Context};
+use crate::context::{Action, Context, Queue};
 use crate::topic_route::{self, Progress};
 
 /// How long a stop waits for moves that are under way: longer than the longest pause budget would only prolong an outage.
@@ -43,9 +44,10 @@ impl Topics {
         self.tasks.retain(|_, task| !task.handle.is_finished());
         for topic in topics {
             if !self.tasks.contains_key(topic) {
-                let (wake, shown) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
-                let run = Run { context: Arc::clone(&self.context), topic: topic.clone(), wake, shown };
-                let (wake, shown) = (Arc::clone(&run.wake), Arc::clone(&run.shown));
+                let (wake, progress) = (Arc::new(Notify::new()), Progress::default());
+                let shown = progress.shown_revision();
+                let context = Arc::clone(&self.context);
+                let run = Run { context, topic: topic.clone(), wake: Arc::clone(&wake), progress };
                 let handle = tokio::spawn(run.run(self.stop.clone()));
                 self.tasks.insert(topic.clone(), Task { handle, wake, shown });
             }
@@ -91,33 +93,51 @@ struct Run {
     context: Arc<Context>,
     topic: TopicName,
     wake: Arc<Notify>,
-    shown: Arc<AtomicU64>,
+    progress: Progress,
+}
+
+/// A place in a queue.
+struct Place {
+    queue: Queue,
+    permit: BoxFuture<'static, Option<OwnedSemaphorePermit>>,
 }
 
 impl Run {
-    async fn run(self, stop: CancellationToken) {
-        let mut progress = Progress::default();
+    async fn run(mut self, stop: CancellationToken) {
+        // Kept over wake-ups: whoever is woken must not begin at the end of the queue again.
+        let mut place: Option<Place> = None;
         while !stop.is_cancelled() {
             let begun = Instant::now();
-            let action = topic_route::reconcile(&self.context, &self.topic, &mut progress).await;
+            let action = topic_route::reconcile(&self.context, &self.topic, &mut self.progress).await;
             self.context.metrics.reconciled("TopicRoute", true, begun.elapsed());
-            self.shown.store(progress.shown_revision(), Ordering::Relaxed);
-            let longest = match action {
+            let (queue, longest) = match action {
                 Action::Done => return,
-                Action::Again(after) => after,
+                Action::Again(after) => (None, after),
+                Action::OnPermit(queue) => (Some(queue), LONGEST),
                 // A wake-up that got lost must not stop a topic for ever.
-                Action::OnPermit(_) | Action::OnChange => LONGEST,
+                Action::OnChange => (None, LONGEST),
             };
+            let held = place.filter(|place| Some(place.queue) == queue);
+            place = queue.map(|queue| held.unwrap_or_else(|| self.queue_up(queue)));
             let permit = async {
-                let Action::OnPermit(queue) = action else { return std::future::pending().await };
-                (queue, Arc::clone(self.context.permits(queue)).acquire_owned().await)
+                match &mut place {
+                    Some(place) => (place.queue, place.permit.as_mut().await),
+                    None => std::future::pending().await,
+                }
             };
             tokio::select! {
                 () = self.wake.notified() => {}
-                (queue, permit) = permit => progress.keep(queue, permit.ok()),
+                (queue, permit) = permit => {
+                    self.progress.keep(queue, permit);
+                    place = None;
+                }
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(longest) => {}
             }
         }
+    }
+
+    fn queue_up(&self, queue: Queue) -> Place {
+        Place { queue, permit: self.context.permits(queue).take().boxed() }
     }
 }

@@ -22,7 +22,7 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
     match (action, fact) {
         (Action::Check { to }, Fact::Checked(checked)) => {
             // A first check prepares, the second one stands directly before the fence.
-            p.rechecked = p.target.is_some() && p.seal_tried;
+            p.rechecked = p.is_prepared();
             p.checked = Some((to.clone(), *checked));
             // Why the last attempt was given up stays in sight until the next one may begin.
             if p.not_before <= now {
@@ -39,9 +39,9 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
             p.target = Some(target);
         }
         (Action::TrySeal, Fact::Done) => p.seal_tried = true,
-        (Action::Fence { .. }, Fact::Revision(revision)) => {
+        (Action::Fence { .. }, Fact::Fenced { revision, since }) => {
             p.attempt.fenced = Some(revision);
-            p.attempt.timings.fenced = now;
+            p.attempt.timings.fenced = since;
         }
         (Action::AwaitDrained { .. }, Fact::Late(_)) => {
             p.attempt.drained = true;
@@ -95,9 +95,7 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
         (Action::RecordIntent(_), Fact::Ledger(standing)) => {
             let number = standing.attempt();
             if matches!(standing, Standing::Uncommitted(_)) {
-                p.attempt = Attempt { number, ..Attempt::default() };
-                p.broken = None;
-                p.rechecked = false;
+                begin(p, number);
             }
             stand(s, standing);
         }
@@ -119,6 +117,18 @@ fn accept(s: &mut Situation, action: &Action, fact: Fact) {
             p.broken = Some(Problem::new(Reason::Invalid, reason));
         }
     }
+}
+
+/// An attempt begins: what was reached in one before says nothing of it.
+fn begin(p: &mut Memory, number: u64) {
+    p.attempt = Attempt { number, ..Attempt::default() };
+    p.broken = None;
+    p.rechecked = false;
+    p.opened = false;
+    p.published = None;
+    p.switched = false;
+    p.unsealed = false;
+    p.unfenced = false;
 }
 
 /// Proxies named in a sentence; more are counted.

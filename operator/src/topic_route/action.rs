@@ -158,6 +158,13 @@ pub enum Fact {
     Checked(Box<Checked>),
     /// A document was published.
     Revision(u64),
+    /// A document with the fence was published.
+    Fenced {
+        /// Its revision.
+        revision: u64,
+        /// Since when proxies may have it, milliseconds since the Unix epoch.
+        since: i64,
+    },
     /// The proxies, by name, that have not applied the revision; none = all have.
     Late(Vec<String>),
     /// The target is there, sealed.

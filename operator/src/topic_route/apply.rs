@@ -18,6 +18,7 @@ use super::problem::{Problem, Reason};
 use super::restore;
 use super::seal::{self, Copy};
 use super::situation::{Situation, Standing};
+use crate::clock;
 use crate::compile::RoutedTopic;
 use crate::context::Context;
 use crate::publish::PublishError;
@@ -61,7 +62,9 @@ impl Hands<'_> {
             Action::RecordIntent(state) => self.record_intent(state).await,
             Action::Fence { attempt, hold_millis } => {
                 let fence = Fence { attempt: *attempt, hold_millis: *hold_millis };
-                Ok(Fact::Revision(self.publish(restore::fenced(self.entry()?, fence)).await?))
+                // Others' publications may carry it, too: it counts from the moment it is said.
+                let since = clock::now_millis();
+                Ok(Fact::Fenced { revision: self.publish(restore::fenced(self.entry()?, fence)).await?, since })
             }
             Action::AwaitDrained { revision, millis } => {
                 let longest = Duration::from_millis(u64::try_from(*millis).unwrap_or(0));

@@ -135,7 +135,7 @@ pub struct CutTable {
 /// When the parts of the pause ended, milliseconds on the clock of [`Situation::now`]; 0 = not yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// The fence was published.
+    /// The fence was on its way to the proxies, who may have it from then on.
     pub fenced: i64,
     /// The proxies were drained, or the wait for them was over.
     pub drained: i64,
@@ -232,6 +232,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// All that is left before the fence is the second check.
+    pub fn is_prepared(&self) -> bool {
+        self.target.is_some() && self.seal_tried
+    }
+
     /// Forgets what was prepared for a move that is not wanted any more. A target that was made is remembered: it has to
     /// be looked after.
     pub fn forget_preparations(&mut self) {

@@ -141,4 +141,9 @@ fn proxies_that_come_go_or_refuse_concern_all() {
         report.rejected = Some(rejected.clone());
     }
     assert!(all(&refusing, now));
+    let known = heard(&refusing, now);
+    for report in refusing.values_mut() {
+        report.rejected.as_mut().unwrap().revision = 7;
+    }
+    assert!(reports(&known, &heard(&refusing, now)).is_none(), "it refuses the next one as well");
 }

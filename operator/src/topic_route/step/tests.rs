@@ -203,7 +203,8 @@ impl World {
             }
             Action::Fence { attempt, .. } => {
                 assert_eq!(self.standing().attempt(), *attempt);
-                self.publish(&s.serving.clone(), true)
+                self.publish(&s.serving.clone(), true);
+                Fact::Fenced { revision: self.revision, since: self.now }
             }
             Action::Seal(state) => {
                 assert_eq!(self.stage_at_home(state), Some(Stage::Intent), "the intent comes before the first change");
@@ -577,6 +578,22 @@ fn a_ledger_that_refuses_every_write_is_not_asked_without_a_pause() {
     assert!((2..=11).contains(&tries), "{tries} tries in 2 s");
     let s = settle(&mut world, s);
     check_at_rest(&world, &s);
+}
+
+/// A standing that was reached unseen (another topic's write settled this one's) must not be taken for done.
+#[test]
+fn what_an_attempt_before_has_reached_says_nothing_of_this_one() {
+    let mut world = World::new(None);
+    let mut s = world.start();
+    s = settle(&mut world, s);
+    assert!(s.memory.published.is_some());
+    reroute(&mut world, 2);
+    s.wanted.clone_from(&world.wanted);
+    while !matches!(s.standing, Standing::Uncommitted(_)) {
+        s = turn(&mut world, s, Fault::None).0;
+    }
+    let m = &s.memory;
+    assert_eq!((m.published, m.opened, m.switched, m.unsealed, m.unfenced), (None, false, false, false, false));
 }
 
 #[test]
