@@ -14,6 +14,8 @@ pub enum ConditionType {
     Programmed,
     /// What the object asks for is true now.
     Ready,
+    /// A fuse stops something. It is meant to: such an object is ready.
+    Tripped,
     /// Work is under way.
     Reconciling,
     /// No progress is possible until a person changes something.
@@ -28,6 +30,7 @@ impl ConditionType {
             Self::ResolvedRefs => "ResolvedRefs",
             Self::Programmed => "Programmed",
             Self::Ready => "Ready",
+            Self::Tripped => "Tripped",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
         }

@@ -13,11 +13,15 @@ pub mod check;
 pub mod condition;
 pub mod duration;
 pub mod kafka_cluster;
+pub mod proxy_progress;
+pub mod topic_fuse;
 pub mod topic_route;
 
 pub use check::{Violation, check};
 pub use condition::{ConditionType, Conditions};
 pub use kafka_cluster::{KafkaCluster, KafkaClusterSpec, KafkaClusterStatus};
+pub use proxy_progress::ProxyProgress;
+pub use topic_fuse::{TopicFuse, TopicFuseSpec, TopicFuseStatus};
 pub use topic_route::{TopicRoute, TopicRouteSpec, TopicRouteStatus};
 
 /// The API group of all kinds.
@@ -29,7 +33,7 @@ pub const VERSION: &str = "v1alpha1";
 /// The definitions of all kinds: file name and YAML.
 pub fn definitions() -> Result<Vec<(String, String)>, serde_yaml::Error> {
     use kube::CustomResourceExt;
-    [KafkaCluster::crd(), TopicRoute::crd()]
+    [KafkaCluster::crd(), TopicRoute::crd(), TopicFuse::crd()]
         .into_iter()
         .map(|definition| {
             let file = format!("{}.yaml", definition.spec.names.plural);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition;
 use crate::duration;
+use crate::proxy_progress::ProxyProgress;
 
 mod reason;
 
@@ -332,20 +333,4 @@ pub struct OldSegment {
     /// When retention will have removed them, if that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needed_until: Option<Time>,
-}
-
-/// How many proxies have applied what the route asks for.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ProxyProgress {
-    /// Proxies that should: live ones and those lost a moment ago.
-    pub desired: i32,
-    /// Proxies that have.
-    pub programmed: i32,
-    /// Proxies that refused the document.
-    pub rejected: i32,
-    /// Proxies that still serve an older document.
-    pub stale: i32,
-    /// The same in short. Example: `7/7`.
-    pub summary: String,
 }

@@ -22,8 +22,8 @@ pub use directory::Directory;
 pub use hot_load::{DirectorySight, HotLoad, Sight, hot_load};
 pub use kubernetes::{Event, Kubernetes, KubernetesSpec, NamespaceSight, remove_namespaces};
 pub use outside::Outside;
-pub use resource::{Kind, cluster_yaml, route_yaml};
-pub use wait::summary;
+pub use resource::{Kind, cluster_yaml, fuse_yaml, route_yaml};
+pub use wait::{fuse_summary, summary};
 
 /// The name of the first operator, as a process and in the operators' Lease.
 pub const OPERATOR: &str = "operator";
@@ -293,6 +293,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use sluice_crds::topic_fuse::{FuseAction, Position};
     use sluice_crds::topic_route::Phase;
 
     use super::*;
@@ -326,6 +327,12 @@ mod tests {
         assert_eq!((route.spec.topic.as_str(), route.spec.cluster_ref.name.as_str()), ("orders", "west"));
         mesh.delete_route("orders").unwrap();
         assert!(mesh.delete_route("orders").is_err());
+        mesh.apply_fuse("orders", &["produce: {state: Blocked, action: Reject}", "consume: {state: Blocked}"]).unwrap();
+        let fuse: sluice_crds::TopicFuse = serde_yaml::from_str(&read("topicfuse-orders.yaml")).unwrap();
+        assert_eq!(fuse.spec.topic, "orders");
+        assert_eq!((fuse.spec.blocks_produce(), fuse.spec.blocks_consume()), (Some(FuseAction::Reject), true));
+        mesh.delete_fuse("orders").unwrap();
+        assert!(mesh.delete_fuse("orders").is_err());
     }
 
     #[test]
@@ -338,5 +345,9 @@ mod tests {
         assert_eq!(mesh.route_status("orders").unwrap().unwrap().phase, Some(Phase::Sealing));
         crate::write_by_rename(&file, "metadata: {name: orders}\nstatus:\n  phase: Completed\n  to: west\n").unwrap();
         assert_eq!(mesh.route_status("orders").unwrap().unwrap().to.as_deref(), Some("west"));
+        let file = folder.path().join("status/topicfuse/orders.yaml");
+        crate::write_by_rename(&file, "metadata: {name: orders}\nstatus:\n  produce: {state: Tripped}\n").unwrap();
+        let produce = mesh.fuse_status("orders").unwrap().unwrap().produce.unwrap();
+        assert_eq!(produce.state, Position::Tripped);
     }
 }

@@ -4,13 +4,13 @@
 #![allow(clippy::print_stderr, reason = "a test that takes minutes tells how far it is")]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use sluice_e2e::load::{Load, LoadSpec};
 use sluice_e2e::measure::HotLoads;
-use sluice_e2e::mesh::{Kind, Kubernetes, KubernetesSpec, Mesh, cluster_yaml, route_yaml};
+use sluice_e2e::mesh::{Kind, Kubernetes, KubernetesSpec, Mesh, cluster_yaml, fuse_yaml, route_yaml};
 use sluice_e2e::process::Lifetime;
 use sluice_e2e::stage::{CLUSTERS, Stage, StageSpec, logs_with};
 
@@ -19,6 +19,7 @@ const PARTITIONS: i32 = 6;
 const MOVED_WITHIN: Duration = Duration::from_mins(2);
 const PHASES: [&str; 6] = ["Preparing", "Fencing", "Sealing", "Recording", "Switching", "Completed"];
 const ROUTE: &str = "troute/orders";
+const FUSE: &str = "tfuse/orders";
 
 #[test]
 #[ignore = "needs Kafka and Kubernetes: run by make e2e-kubernetes"]
@@ -65,11 +66,12 @@ fn a_live_topic_moves_there_and_back_by_kubectl_apply() -> Result<()> {
             ensure!(found.as_deref() == Some(header), "the columns are {found:?}");
         }
         every_phase_was_seen(&rows, to)?;
-        status_speaks_of_this_generation(stage.mesh()?.kubernetes()?)?;
+        status_speaks_of_this_generation(stage.mesh()?.kubernetes()?, &[ROUTE, "kcl/east", "kcl/west"])?;
         seen = watch.lines().len();
     }
     applying_again_changes_nothing(&stage)?;
     events_tell_the_story(stage.mesh()?.kubernetes()?, 4)?;
+    a_fuse_is_tripped_by_kubectl_apply(stage.mesh()?, &load)?;
     std::thread::sleep(Duration::from_secs(2));
     let finished = load.finish(&stage, &mut moves, |line| eprintln!("{line}"))?;
     ensure!(finished.is_good(), "{}\n{:?}", finished.verdict, finished.errors);
@@ -95,6 +97,7 @@ fn roles_are_the_shipped_ones(kubernetes: &Kubernetes) -> Result<()> {
             ["get", "secrets"],
             ["create", "pods"],
             ["update", "topicroutes.sluice.dev"],
+            ["update", "topicfuses.sluice.dev"],
             ["delete", "kafkaclusters.sluice.dev"],
             ["create", "rolebindings.rbac.authorization.k8s.io"],
         ] {
@@ -160,8 +163,8 @@ fn waited_for_by_kubectl(mesh: &mut Mesh, to: &str) -> Result<()> {
     Ok(())
 }
 
-fn status_speaks_of_this_generation(kubernetes: &Kubernetes) -> Result<()> {
-    for name in [ROUTE, "kcl/east", "kcl/west"] {
+fn status_speaks_of_this_generation(kubernetes: &Kubernetes, names: &[&str]) -> Result<()> {
+    for name in names {
         let object = kubernetes.kubectl().get_json(&[name])?;
         let generation = &object["metadata"]["generation"];
         let status = &object["status"];
@@ -217,6 +220,49 @@ fn events_tell_the_story(kubernetes: &Kubernetes, moves: usize) -> Result<()> {
     Ok(())
 }
 
+fn a_fuse_is_tripped_by_kubectl_apply(mesh: &Mesh, load: &Load) -> Result<()> {
+    let kubernetes = mesh.kubernetes()?;
+    let kubectl = kubernetes.kubectl();
+    let acknowledged = || load.recorder().counts().acknowledged;
+    mesh.apply_fuse(TOPIC, &["produce: {state: Blocked}"])?;
+    kubectl.run(&["wait", "--for=condition=Tripped", FUSE, "--timeout=60s"])?;
+    kubectl.run(&["wait", "--for=condition=Ready", FUSE, "--timeout=60s"])?;
+    // What was on its way when it tripped is told to clients, and by them, in its own time.
+    let end = Instant::now() + Duration::from_secs(15);
+    let before = loop {
+        let now = acknowledged();
+        std::thread::sleep(Duration::from_millis(500));
+        if acknowledged() == now {
+            break now;
+        }
+        ensure!(Instant::now() < end, "writes pass a tripped fuse");
+    };
+    let table = kubectl.run(&["get", FUSE, "--output=wide"])?;
+    eprintln!("{table}");
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    ensure!(rows.len() == 2, "{table}");
+    // The ages change, and a message has any number of words.
+    let shown = [&rows[1][..5], &rows[1][6..7], &rows[1][8..9]].concat();
+    ensure!(shown == ["orders", "orders", "Tripped", "Closed", "Blocked", "True", "4/4"], "{table}");
+    status_speaks_of_this_generation(kubernetes, &[FUSE])?;
+    ensure!(acknowledged() == before, "{} writes passed a tripped fuse", acknowledged() - before);
+
+    mesh.apply_fuse(TOPIC, &["produce: {state: Disabled}"])?;
+    kubectl.run(&["wait", "--for=condition=Tripped=False", FUSE, "--timeout=60s"])?;
+    kubectl.run(&["wait", "--for=condition=Ready", FUSE, "--timeout=60s"])?;
+    let closed = acknowledged();
+    let end = Instant::now() + Duration::from_secs(15);
+    while acknowledged() == closed {
+        ensure!(Instant::now() < end, "no writes pass a fuse that was closed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let events = kubernetes.events_of(Kind::TopicFuse, TOPIC)?;
+    for reason in ["Tripped", "Closed"] {
+        ensure!(events.iter().any(|event| event.reason == reason), "no event tells of {reason}: {events:#?}");
+    }
+    kubectl.run(&["delete", FUSE]).map(drop)
+}
+
 /// Objects that must be refused, with the sentence that says why.
 const REFUSED: &[(&str, &str)] = &[
     ("spec: {topic: 'or ders', clusterRef: {name: east}}", "topic must be a Kafka topic name"),
@@ -246,6 +292,20 @@ const REFUSED_CLUSTERS: &[(&str, &str)] = &[
     ("spec: {bootstrapServers: []}", "spec.bootstrapServers"),
 ];
 
+/// The same for fuses.
+const REFUSED_FUSES: &[(&str, &str)] = &[
+    ("spec: {topic: 'or ders', produce: {state: Blocked}}", "topic must be a Kafka topic name"),
+    ("spec: {topic: __consumer_offsets, produce: {state: Blocked}}", "a topic whose name begins with '__'"),
+    ("spec: {topic: payments, produce: {state: Blocked}}", "topic cannot be changed"),
+    ("spec: {topic: orders}", "name at least one of produce and consume"),
+    ("spec: {topic: orders, produce: {state: Open}}", "Unsupported value: \"Open\""),
+    ("spec: {topic: orders, produce: {action: Hold}}", "spec.produce.state: Required value"),
+    (
+        "spec: {topic: orders, consume: {state: Blocked, action: Hold}}",
+        ".spec.consume.action: field not declared in schema",
+    ),
+];
+
 #[test]
 #[ignore = "needs Kafka and Kubernetes: run by make e2e-kubernetes"]
 fn the_api_server_refuses_and_explains_in_our_words() -> Result<()> {
@@ -255,9 +315,14 @@ fn the_api_server_refuses_and_explains_in_our_words() -> Result<()> {
     let kubectl = kubernetes.kubectl().clone();
     kubectl.apply(&cluster_yaml("east", "127.0.33.1:9192", true, &["__*"]))?;
     kubectl.apply(&route_yaml(TOPIC, TOPIC, "east"))?;
+    kubectl.apply(&fuse_yaml(TOPIC, TOPIC, &["produce: {state: Disabled}"]))?;
 
     let mut said = String::new();
-    for (kind, name, refused) in [("TopicRoute", TOPIC, REFUSED), ("KafkaCluster", "east", REFUSED_CLUSTERS)] {
+    for (kind, name, refused) in [
+        ("TopicRoute", TOPIC, REFUSED),
+        ("KafkaCluster", "east", REFUSED_CLUSTERS),
+        ("TopicFuse", TOPIC, REFUSED_FUSES),
+    ] {
         for (spec, sentence) in refused {
             let yaml = format!("apiVersion: sluice.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\n{spec}\n");
             let error = kubectl.refusal(&["apply", "--server-side", "-f", "-"], Some(&yaml))?;
@@ -266,7 +331,7 @@ fn the_api_server_refuses_and_explains_in_our_words() -> Result<()> {
         }
     }
     let mut rules = 0;
-    for crd in ["topicroutes.sluice.dev", "kafkaclusters.sluice.dev"] {
+    for crd in ["topicroutes.sluice.dev", "kafkaclusters.sluice.dev", "topicfuses.sluice.dev"] {
         let crd = kubectl.get_json(&["customresourcedefinition", crd])?;
         let mut sentences = Vec::new();
         collect(&crd, "x-kubernetes-validations", &mut sentences);
@@ -280,7 +345,7 @@ fn the_api_server_refuses_and_explains_in_our_words() -> Result<()> {
 
     let schema: Value =
         serde_json::from_str(&kubectl.run(&["get", "--raw", "/openapi/v3/apis/sluice.dev/v1alpha1"])?)?;
-    for kind in ["TopicRoute", "KafkaCluster"] {
+    for kind in ["TopicRoute", "KafkaCluster", "TopicFuse"] {
         let explained = kubectl.run(&["explain", kind, "--recursive"])?;
         let of_kind = schema
             .pointer(&format!("/components/schemas/dev.sluice.v1alpha1.{kind}/properties"))
@@ -299,16 +364,19 @@ fn the_api_server_refuses_and_explains_in_our_words() -> Result<()> {
     let expected = [
         (["get", "kcl", "-o", "wide"], "NAME BOOTSTRAP VERSION BROKERS TOPICS READY AGE ZONE MESSAGE"),
         (["get", "troute", "-o", "wide"], "NAME TOPIC FROM TO PHASE PAUSE PROXIES READY AGE REVISION MESSAGE"),
+        (["get", "tfuse", "-o", "wide"], "NAME TOPIC PRODUCE CONSUME REASON SINCE READY AGE PROXIES MESSAGE"),
     ];
     for (args, columns) in expected {
         let found = header(&args)?;
         ensure!(found == columns, "{args:?} shows {found}");
     }
     // The category, and selection by field.
-    let both = kubectl.run(&["get", "sluice", "--output=name"])?;
-    ensure!(both.lines().count() == 2, "kubectl get sluice: {both}");
+    let all = kubectl.run(&["get", "sluice", "--output=name"])?;
+    ensure!(all.lines().count() == 3, "kubectl get sluice: {all}");
     let selected = kubectl.run(&["get", "troute", "--field-selector=spec.clusterRef.name=east", "--output=name"])?;
     ensure!(selected.trim() == "topicroute.sluice.dev/orders", "selected: {selected}");
+    let selected = kubectl.run(&["get", "tfuse", "--field-selector=spec.topic=orders", "--output=name"])?;
+    ensure!(selected.trim() == "topicfuse.sluice.dev/orders", "selected: {selected}");
     kubernetes.end();
     Ok(())
 }

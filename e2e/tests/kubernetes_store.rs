@@ -40,6 +40,7 @@ fn document(revision: u64, topics: usize) -> Result<Document> {
         proxies: vec![],
         brokers: vec![],
         topics: topics?,
+        fuses: vec![],
         limits: Limits::default(),
     };
     Ok(document.seal())

@@ -25,7 +25,7 @@ use crate::observe::Observations;
 use crate::store::directory::Directory;
 use crate::store::kube::Kubernetes;
 use crate::store::{Resources, Store, StoreError};
-use crate::topic_route;
+use crate::{topic_fuse, topic_route};
 
 /// How long an operator whose ledgers are another one's waits before it stands by again: were both of the opinion that
 /// they lead, moves should not be disturbed all the time.
@@ -140,8 +140,13 @@ async fn work(
     Ok(())
 }
 
-/// Routes of which nothing is known yet say so.
+/// Routes and fuses of which nothing is known yet say so.
 fn tell_unread(store: &Arc<dyn Store>, resources: &Resources, message: &str) {
+    for (name, fuse) in &resources.fuses {
+        if let Some(status) = topic_fuse::status::unread(&fuse.object, message, clock::now()) {
+            store.put_fuse_status(name, status);
+        }
+    }
     for (name, route) in &resources.routes {
         if let Some(status) = topic_route::status::unread(&route.object, message, clock::now()) {
             store.put_route_status(name, status);

@@ -8,7 +8,8 @@ use clap::{ArgGroup, Parser};
 
 use crate::store::kube;
 
-/// The Sluice operator: turns KafkaCluster and TopicRoute resources into the mesh document that proxies load, and moves topics.
+/// The Sluice operator: turns KafkaCluster, TopicRoute and TopicFuse resources into the mesh document that proxies load, and
+/// moves topics.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "sluice-operator", version, about, long_about = None)]
 #[command(group(ArgGroup::new("place").required(true).args(["directory", "namespace"])))]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 use sluice_mesh::chain::Chain;
-use sluice_mesh::document::{self, Cluster, Cut, Document, FORMAT_VERSION, Fence, Limits, Topic, VirtualBroker};
+use sluice_mesh::document::{self, Cluster, Cut, Document, FORMAT_VERSION, Fence, Fuse, Limits, Topic, VirtualBroker};
 use sluice_mesh::ledger::{self, ClusterIdentity, Merged};
 use sluice_mesh::model::Model;
 use sluice_mesh::name::{ClusterName, ProxyName, TopicName};
@@ -62,6 +62,8 @@ pub struct Inputs<'a> {
     pub reports: &'a Reports,
     /// Milliseconds since the Unix epoch.
     pub now: i64,
+    /// Fuses that are to trip, sorted by topic, one per topic.
+    pub fuses: &'a [Fuse],
     /// Bounds that proxies keep.
     pub limits: &'a Limits,
 }
@@ -146,6 +148,8 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Compiled, NotYet> {
         clusters,
         proxies: proxies(inputs),
         topics: Vec::new(),
+        // As they are: a fuse stops a topic wherever it lives, and also one that is created later.
+        fuses: inputs.fuses.to_vec(),
         limits: inputs.limits.clone(),
     };
     // A model without topics already knows which names each cluster hides: one implementation for both sides.

@@ -25,6 +25,7 @@ pub mod placeholders;
 pub mod publish;
 pub mod reports;
 pub mod store;
+pub mod topic_fuse;
 pub mod topic_route;
 
 #[cfg(test)]

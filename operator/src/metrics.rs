@@ -40,6 +40,12 @@ struct StateLabels {
     state: &'static str,
 }
 
+/// What a fuse stops.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabels {
+    direction: &'static str,
+}
+
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ClusterLabels {
@@ -71,6 +77,7 @@ pub struct Metrics {
     pause_seconds: Histogram,
     moves: Family<ResultLabels, Counter>,
     cluster_up: Family<ClusterLabels, Gauge>,
+    fuses_tripped: Family<DirectionLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -99,6 +106,7 @@ impl Metrics {
             pause_seconds: Histogram::new(SECONDS),
             moves: Family::default(),
             cluster_up: Family::default(),
+            fuses_tripped: Family::default(),
         };
         registry.register("revision", "Revision of the mesh document published last", metrics.revision.clone());
         registry.register("documents_published", "Mesh documents published", metrics.published.clone());
@@ -136,6 +144,11 @@ impl Metrics {
         );
         registry.register("moves", "Attempts of moves by result", metrics.moves.clone());
         registry.register("cluster_up", "1 if the latest look at a cluster succeeded", metrics.cluster_up.clone());
+        registry.register(
+            "fuses_tripped",
+            "Fuses that stop their topic's writes or reads, by the mesh document published last",
+            metrics.fuses_tripped.clone(),
+        );
         metrics.registry = registry;
         metrics
     }
@@ -196,6 +209,14 @@ impl Metrics {
         self.cluster_up.remove(&ClusterLabels { cluster: cluster.to_owned() });
     }
 
+    /// Topics whose writes, and topics whose reads, are stopped by a fuse.
+    pub fn set_fuses_tripped(&self, produce: usize, consume: usize) {
+        for (direction, count) in [("produce", produce), ("consume", consume)] {
+            let gauge = self.fuses_tripped.get_or_create(&DirectionLabels { direction });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
     /// As `OpenMetrics` text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -221,6 +242,7 @@ mod tests {
         metrics.move_phase("Sealing", Duration::from_millis(40));
         metrics.move_paused(Duration::from_millis(120));
         metrics.set_cluster_up("east", true);
+        metrics.set_fuses_tripped(2, 0);
         let text = metrics.encode();
         for line in [
             "sluice_operator_revision 7",
@@ -230,6 +252,8 @@ mod tests {
             "sluice_operator_move_phase_duration_seconds_bucket{le=\"0.05\",phase=\"Sealing\"} 1",
             "sluice_operator_move_pause_seconds_count 1",
             "sluice_operator_cluster_up{cluster=\"east\"} 1",
+            "sluice_operator_fuses_tripped{direction=\"produce\"} 2",
+            "sluice_operator_fuses_tripped{direction=\"consume\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

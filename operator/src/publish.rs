@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use sluice_mesh::document::{Document, Limits};
+use sluice_mesh::document::{Document, Fuse, Limits};
 use sluice_mesh::ledger::{Fact, Subject};
 use sluice_mesh::model::Model;
 use sluice_mesh::name::{ClusterName, TopicName};
@@ -55,10 +55,20 @@ struct Routed {
     said: u64,
 }
 
+/// What people wrote, as far as the document carries it just so.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Declared {
+    /// Accepted clusters, oldest first.
+    pub members: Vec<Member>,
+    /// Fuses that are to trip, sorted by topic.
+    pub fuses: Vec<Fuse>,
+    /// Bounds that proxies keep.
+    pub limits: Limits,
+}
+
 #[derive(Default)]
 struct State {
-    members: Vec<Member>,
-    limits: Limits,
+    declared: Declared,
     /// No document is published before every ledger has been read; see [`Publisher::start`].
     started: bool,
     /// Highest revision that any document may have had so far.
@@ -143,8 +153,7 @@ impl Publisher {
     pub async fn start(
         &self,
         routed: BTreeMap<TopicName, RoutedTopic>,
-        members: Vec<Member>,
-        limits: Limits,
+        declared: Declared,
     ) -> Result<u64, PublishError> {
         let mut state = self.inner.state.lock().await;
         self.routed().topics = routed;
@@ -155,8 +164,7 @@ impl Publisher {
         state.floor = recorded.max(reported).max(written);
         state.ceiling = recorded;
         state.started = true;
-        state.members = members;
-        state.limits = limits;
+        state.declared = declared;
         // The last document is continued if nobody can have seen a newer one; if it still says the same, nothing changes.
         if let Some(last) = last.filter(|last| last.revision >= reported && last.mesh == self.inner.mesh) {
             self.inner.document.send_replace(Some(Arc::new(last)));
@@ -165,10 +173,9 @@ impl Publisher {
     }
 
     /// Takes over what resources say now and publishes if that changes the document. The revision that carries it.
-    pub async fn update(&self, members: Vec<Member>, limits: Limits) -> Result<u64, PublishError> {
+    pub async fn update(&self, declared: Declared) -> Result<u64, PublishError> {
         let mut state = self.inner.state.lock().await;
-        state.members = members;
-        state.limits = limits;
+        state.declared = declared;
         self.publish(&mut state).await
     }
 
@@ -278,7 +285,8 @@ impl Publisher {
         state.unsure = false;
         state.carried = said;
         self.inner.metrics.document_published(revision, begun.elapsed());
-        tracing::info!(revision, topics = document.topics.len(), took = ?begun.elapsed(), "mesh document published");
+        let (topics, fuses) = (document.topics.len(), document.fuses.len());
+        tracing::info!(revision, topics, fuses, took = ?begun.elapsed(), "mesh document published");
         self.inner.document.send_replace(Some(Arc::new(document)));
         if state.ceiling.saturating_sub(revision) < LOW {
             self.reserve_beside(revision.saturating_add(BLOCK));
@@ -295,13 +303,14 @@ impl Publisher {
         let compiled = compile(&Inputs {
             mesh: &self.inner.mesh,
             home: &self.inner.home,
-            members: &state.members,
+            members: &state.declared.members,
             observations: &observations,
             ledger: &ledger,
             routed: &routed.topics,
             reports: &reports,
             now: clock::now_millis(),
-            limits: &state.limits,
+            fuses: &state.declared.fuses,
+            limits: &state.declared.limits,
         })?;
         Ok((compiled, routed.said))
     }
@@ -354,13 +363,29 @@ fn says_the_same(a: &Document, b: &Document) -> bool {
         && a.proxies == b.proxies
         && a.brokers == b.brokers
         && a.topics == b.topics
+        && a.fuses == b.fuses
         && a.limits == b.limits
 }
 
 #[cfg(test)]
 mod tests {
+    use sluice_mesh::document::FuseAction;
+
     use super::*;
     use crate::testing::document;
+
+    #[test]
+    fn a_fuse_that_trips_or_does_something_else_makes_another_document() {
+        let state = State::default();
+        let (closed, mut tripped) = (document(7), document(0));
+        let topic = TopicName::new("orders").unwrap();
+        tripped.fuses = vec![Fuse { topic, name: "stop".into(), produce: None, consume: true }];
+        assert_eq!(state.standing(Some(&closed), &tripped), None);
+        assert_eq!(state.standing(Some(&tripped), &tripped), Some(0));
+        let mut both = tripped.clone();
+        both.fuses[0].produce = Some(FuseAction::Hold);
+        assert_eq!(state.standing(Some(&tripped), &both), None);
+    }
 
     #[test]
     fn after_a_publication_of_unknown_outcome_the_old_document_is_not_taken_for_the_present_one() {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_crds::ProxyProgress;
 use sluice_mesh::name::ProxyName;
 use sluice_mesh::report::Report;
 use tokio::sync::watch;
@@ -58,6 +59,18 @@ impl Applied {
     pub fn late_or_lost(&self) -> Vec<String> {
         let lost = self.lost.iter().map(|proxy| format!("{proxy} (no report any more; waited for 30 s)"));
         self.late().into_iter().chain(lost).collect()
+    }
+
+    /// As a status counts it.
+    pub fn progress(&self) -> ProxyProgress {
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        ProxyProgress {
+            desired: count(self.desired),
+            programmed: count(self.done.len()),
+            rejected: count(self.rejected.len()),
+            stale: count(self.stale.len().saturating_sub(self.rejected.len())),
+            summary: format!("{}/{}", self.done.len(), self.desired),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use sluice_crds::kafka_cluster::{KafkaCluster, KafkaClusterStatus};
+use sluice_crds::topic_fuse::{TopicFuse, TopicFuseStatus};
 use sluice_crds::topic_route::{TopicRoute, TopicRouteStatus};
 use sluice_mesh::document::Document;
 use sluice_mesh::name::ProxyName;
@@ -37,6 +38,8 @@ pub struct Resources {
     pub clusters: BTreeMap<String, Arc<Resource<KafkaCluster>>>,
     /// Routes.
     pub routes: BTreeMap<String, Arc<Resource<TopicRoute>>>,
+    /// Fuses.
+    pub fuses: BTreeMap<String, Arc<Resource<TopicFuse>>>,
     /// Mesh settings.
     pub settings: Settings,
 }
@@ -44,10 +47,17 @@ pub struct Resources {
 impl Resources {
     /// The routes that name a topic: the one that counts first (oldest creationTimestamp, then name), then the losers.
     pub fn routes_of(&self, topic: &str) -> Vec<&Arc<Resource<TopicRoute>>> {
-        let mut routes: Vec<_> = self.routes.values().filter(|route| route.object.spec.topic == topic).collect();
-        routes.sort_by(|a, b| age_order(&a.object.metadata).cmp(&age_order(&b.object.metadata)));
-        routes
+        oldest_first(self.routes.values().filter(|route| route.object.spec.topic == topic))
     }
+}
+
+/// Objects in the order in which they win a conflict: by age, then by name.
+pub fn oldest_first<'a, K: ::kube::Resource>(
+    objects: impl Iterator<Item = &'a Arc<Resource<K>>>,
+) -> Vec<&'a Arc<Resource<K>>> {
+    let mut objects: Vec<_> = objects.collect();
+    objects.sort_by(|a, b| age_order(a.object.meta()).cmp(&age_order(b.object.meta())));
+    objects
 }
 
 /// Sorts objects by age, then name: whoever comes first wins a conflict.
@@ -91,14 +101,20 @@ pub enum Kind {
     KafkaCluster,
     /// `TopicRoute`.
     TopicRoute,
+    /// `TopicFuse`.
+    TopicFuse,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::KafkaCluster, Self::TopicRoute, Self::TopicFuse];
+
     /// As it stands in `kind:`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::KafkaCluster => "KafkaCluster",
             Self::TopicRoute => "TopicRoute",
+            Self::TopicFuse => "TopicFuse",
         }
     }
 }
@@ -173,6 +189,9 @@ pub trait Store: Send + Sync {
 
     /// Writes a TopicRoute's status, if it differs from what is stored. Returns at once.
     fn put_route_status(&self, name: &str, status: TopicRouteStatus);
+
+    /// Writes a TopicFuse's status, if it differs from what is stored. Returns at once.
+    fn put_fuse_status(&self, name: &str, status: TopicFuseStatus);
 
     /// Tells an event. Returns at once.
     fn record_event(&self, event: Event);

@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use sluice_engine::fuse::Stopped;
 use sluice_engine::session::{self, Session};
 use sluice_engine::step::{CloseReason, Source};
 use sluice_mesh::model::{BrokerRef, World};
@@ -176,6 +177,10 @@ impl Connection {
         self.handle.quiet.set(self.session.is_quiet());
         if let Some(cluster) = self.session.take_stale_view() {
             self.thread.asks.stale(cluster);
+        }
+        let stopped = self.session.take_stopped();
+        if stopped != Stopped::default() {
+            self.thread.counters.fused(stopped);
         }
         result
     }

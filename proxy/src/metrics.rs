@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use sluice_engine::fuse::Stopped;
 
 use crate::end::End;
 
@@ -66,6 +67,10 @@ pub(crate) struct ThreadCounters {
     closed: [Tally; End::COUNT],
     requests: [Tally; APIS],
     bytes: [Tally; DIRECTIONS.len()],
+    /// Partitions whose writes fuses have refused.
+    fused_produce: Tally,
+    /// Partitions whose reads fuses have stopped.
+    fused_consume: Tally,
 }
 
 impl Default for ThreadCounters {
@@ -75,6 +80,8 @@ impl Default for ThreadCounters {
             closed: [const { Tally::new() }; End::COUNT],
             requests: [const { Tally::new() }; APIS],
             bytes: [const { Tally::new() }; DIRECTIONS.len()],
+            fused_produce: Tally::new(),
+            fused_consume: Tally::new(),
         }
     }
 }
@@ -95,6 +102,11 @@ impl ThreadCounters {
 
     pub(crate) fn bytes(&self, direction: Direction, n: usize) {
         self.bytes[direction as usize].add(n as u64);
+    }
+
+    pub(crate) fn fused(&self, stopped: Stopped) {
+        self.fused_produce.add(stopped.produce);
+        self.fused_consume.add(stopped.consume);
     }
 }
 
@@ -240,6 +252,18 @@ impl Collector for Traffic {
             let sum = ConstCounter::new(metrics.sum(|thread| &thread.bytes[direction as usize]));
             sum.encode(family.encode_family(&[("direction", label)])?)?;
         }
+
+        let mut family = encoder.encode_descriptor(
+            "fused_partitions",
+            "Partitions of requests that fuses have stopped: writes refused, reads answered empty",
+            None,
+            kind,
+        )?;
+        let produce = metrics.sum(|thread| &thread.fused_produce);
+        let consume = metrics.sum(|thread| &thread.fused_consume);
+        for (label, sum) in [("produce", produce), ("consume", consume)] {
+            ConstCounter::new(sum).encode(family.encode_family(&[("direction", label)])?)?;
+        }
         Ok(())
     }
 }
@@ -266,6 +290,7 @@ mod tests {
             thread.request(3);
             thread.request(-7);
             thread.bytes(Direction::ToClient, 10);
+            thread.fused(Stopped { produce: 3, consume: 0 });
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).unwrap();
@@ -275,6 +300,8 @@ mod tests {
             "sluice_proxy_requests_total{api=\"Metadata\"} 2",
             "sluice_proxy_requests_total{api=\"unknown\"} 2",
             "sluice_proxy_bytes_total{direction=\"to_client\"} 20",
+            "sluice_proxy_fused_partitions_total{direction=\"produce\"} 6",
+            "sluice_proxy_fused_partitions_total{direction=\"consume\"} 0",
             "sluice_proxy_document_revision 0",
             "# EOF",
         ] {

@@ -15,7 +15,7 @@ use crate::relay::stitched;
 /// How long the broker lets a Fetch wait, whatever the client says.
 const WAIT: Duration = Duration::from_secs(3);
 
-fn fetch() -> FetchRequest {
+pub(crate) fn fetch() -> FetchRequest {
     let partition = FetchPartition::default().with_partition(0).with_partition_max_bytes(1 << 20);
     let topic = FetchTopic::default()
         .with_topic(TopicName(StrBytes::from_static_str(PLAIN)))
@@ -23,7 +23,7 @@ fn fetch() -> FetchRequest {
     FetchRequest::default().with_max_wait_ms(30_000).with_max_bytes(1 << 24).with_topics(vec![topic])
 }
 
-async fn until_waiting(proxy: &Proxy) {
+pub(crate) async fn until_waiting(proxy: &Proxy) {
     let began = Instant::now();
     while !proxy.brokers[0].seen().iter().any(Seen::is::<FetchRequest>) {
         assert!(began.elapsed() < SOON);

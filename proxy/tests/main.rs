@@ -5,6 +5,7 @@
 mod bad_bytes;
 mod document;
 mod drain;
+mod fuse;
 mod harness;
 mod long_poll;
 mod relay;

@@ -1,5 +1,6 @@
 use super::*;
-use crate::{KafkaCluster, TopicRoute};
+use crate::topic_fuse::FuseAction;
+use crate::{KafkaCluster, TopicFuse, TopicRoute};
 
 /// Parses YAML as a person writes it.
 fn yaml(text: &str) -> Value {
@@ -12,6 +13,10 @@ fn cluster(spec: &str) -> Value {
 
 fn route(spec: &str) -> Value {
     yaml(&format!("{{apiVersion: sluice.dev/v1alpha1, kind: TopicRoute, metadata: {{name: orders}}, spec: {spec}}}"))
+}
+
+fn fuse(spec: &str) -> Value {
+    yaml(&format!("{{apiVersion: sluice.dev/v1alpha1, kind: TopicFuse, metadata: {{name: orders}}, spec: {spec}}}"))
 }
 
 fn accepts<K: CustomResourceExt>(object: &Value, old: Option<&Value>) {
@@ -131,6 +136,60 @@ fn a_topic_cannot_change_but_its_cluster_can() {
         "spec.topic",
         "topic cannot be changed",
     );
+}
+
+#[test]
+fn good_fuses_are_accepted_and_say_what_they_stop() {
+    for (spec, produce, consume) in [
+        ("{topic: orders, produce: {state: Blocked}}", Some(FuseAction::Hold), false),
+        ("{topic: orders, produce: {state: Blocked, action: Hold}}", Some(FuseAction::Hold), false),
+        ("{topic: A.b_c-9, produce: {state: Blocked, action: Reject}}", Some(FuseAction::Reject), false),
+        ("{topic: orders, produce: {state: Disabled, action: Reject}}", None, false),
+        ("{topic: orders, consume: {state: Blocked}}", None, true),
+        ("{topic: orders, consume: {state: Disabled}}", None, false),
+        ("{topic: o, produce: {state: Blocked}, consume: {state: Blocked}}", Some(FuseAction::Hold), true),
+    ] {
+        let object = fuse(spec);
+        accepts::<TopicFuse>(&object, None);
+        let spec = serde_json::from_value::<TopicFuse>(object).unwrap().spec;
+        assert_eq!((spec.blocks_produce(), spec.blocks_consume()), (produce, consume), "{spec:?}");
+    }
+}
+
+#[test]
+fn bad_fuses_are_refused_with_a_sentence() {
+    let (state, consume) = ("spec.produce.state", "spec.consume.state");
+    let long = format!("{{topic: {}, consume: {{state: Blocked}}}}", "t".repeat(250));
+    for (spec, path, words) in [
+        ("{produce: {state: Blocked}}", "spec.topic", "required"),
+        ("{topic: orders}", "spec.produce", "at least one of produce and consume"),
+        ("{topic: orders, produce: {}}", state, "required"),
+        ("{topic: orders, produce: Blocked}", "spec.produce", "type object"),
+        ("{topic: orders, produce: {state: Automatic}}", state, "one of Blocked, Disabled"),
+        ("{topic: orders, produce: {state: blocked}}", state, "one of Blocked, Disabled"),
+        ("{topic: orders, produce: {state: true}}", state, "type string"),
+        ("{topic: orders, produce: {state: Blocked, action: Drop}}", "spec.produce.action", "one of Hold, Reject"),
+        ("{topic: orders, consume: {}}", consume, "required"),
+        ("{topic: orders, consume: {state: Open}}", consume, "one of Blocked, Disabled"),
+        ("{topic: orders, consume: {state: Blocked, action: Hold}}", "spec.consume.action", "not a field"),
+        ("{topic: orders, state: Blocked, consume: {state: Blocked}}", "spec.state", "not a field"),
+        ("{topic: 'a b', consume: {state: Blocked}}", "spec.topic", "Kafka topic name"),
+        ("{topic: '.', consume: {state: Blocked}}", "spec.topic", "Kafka topic name"),
+        ("{topic: '', consume: {state: Blocked}}", "spec.topic", "1 to 249"),
+        (long.as_str(), "spec.topic", "1 to 249"),
+        ("{topic: __consumer_offsets, consume: {state: Blocked}}", "spec.topic", "bookkeeping"),
+    ] {
+        refuses::<TopicFuse>(&fuse(spec), None, path, words);
+    }
+}
+
+#[test]
+fn the_topic_of_a_fuse_cannot_change_but_its_states_can() {
+    let before = fuse("{topic: orders, produce: {state: Blocked}}");
+    accepts::<TopicFuse>(&fuse("{topic: orders, consume: {state: Blocked}}"), Some(&before));
+    accepts::<TopicFuse>(&fuse("{topic: orders, produce: {state: Disabled, action: Reject}}"), Some(&before));
+    let other = fuse("{topic: payments, produce: {state: Blocked}}");
+    refuses::<TopicFuse>(&other, Some(&before), "spec.topic", "topic cannot be changed");
 }
 
 #[test]

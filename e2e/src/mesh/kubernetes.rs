@@ -31,7 +31,7 @@ const MANIFESTS: [&str; 2] = ["deploy/operator-role.yaml", "deploy/proxy-role.ya
 const CRDS: &str = "crds/generated";
 /// No answer of the API server is waited for longer.
 const CALL: Duration = Duration::from_secs(10);
-const CRD_NAMES: [&str; 2] = ["kafkaclusters.sluice.dev", "topicroutes.sluice.dev"];
+const CRD_NAMES: [&str; 3] = ["kafkaclusters.sluice.dev", "topicroutes.sluice.dev", "topicfuses.sluice.dev"];
 
 /// Which cluster, and which namespace of it.
 #[derive(Debug, Clone)]

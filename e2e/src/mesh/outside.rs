@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
-use sluice_crds::{KafkaClusterStatus, TopicRouteStatus};
+use sluice_crds::{KafkaClusterStatus, TopicFuseStatus, TopicRouteStatus};
 use sluice_mesh::document::Document;
 use sluice_mesh::report::Report;
 
-use super::resource::{Kind, cluster_yaml, route_yaml};
+use super::resource::{Kind, cluster_yaml, fuse_yaml, route_yaml};
 use super::{Directory, Kubernetes, Mesh};
 
 /// Where operator, proxies and users meet.
@@ -95,6 +95,11 @@ impl Mesh {
         self.apply_one(Kind::TopicRoute, topic, &route_yaml(topic, topic, cluster))
     }
 
+    /// Applies a TopicFuse with the topic's name; `rules` as for [`fuse_yaml`].
+    pub fn apply_fuse(&self, topic: &str, rules: &[&str]) -> Result<()> {
+        self.apply_one(Kind::TopicFuse, topic, &fuse_yaml(topic, topic, rules))
+    }
+
     /// Deletes a resource and does not wait until it is gone; an error if there is none.
     pub fn delete(&self, kind: Kind, name: &str) -> Result<()> {
         match &self.outside {
@@ -115,6 +120,11 @@ impl Mesh {
         self.delete(Kind::KafkaCluster, name)
     }
 
+    /// Deletes a TopicFuse: closes it.
+    pub fn delete_fuse(&self, name: &str) -> Result<()> {
+        self.delete(Kind::TopicFuse, name)
+    }
+
     /// The status of a KafkaCluster, once there is one. On Kubernetes, as last seen (see [`Kubernetes`]).
     pub fn cluster_status(&self, name: &str) -> Result<Option<KafkaClusterStatus>> {
         self.outside.status(Kind::KafkaCluster, name)
@@ -123,6 +133,11 @@ impl Mesh {
     /// The status of a TopicRoute, once there is one. On Kubernetes, as last seen (see [`Kubernetes`]).
     pub fn route_status(&self, name: &str) -> Result<Option<TopicRouteStatus>> {
         self.outside.status(Kind::TopicRoute, name)
+    }
+
+    /// The status of a TopicFuse, once there is one. On Kubernetes, as last seen (see [`Kubernetes`]).
+    pub fn fuse_status(&self, name: &str) -> Result<Option<TopicFuseStatus>> {
+        self.outside.status(Kind::TopicFuse, name)
     }
 
     /// The mesh document, once there is one. On Kubernetes an error if it is not whole or its digest is wrong.

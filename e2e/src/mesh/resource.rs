@@ -7,6 +7,8 @@ pub enum Kind {
     KafkaCluster,
     /// `TopicRoute`.
     TopicRoute,
+    /// `TopicFuse`.
+    TopicFuse,
 }
 
 impl Kind {
@@ -15,6 +17,7 @@ impl Kind {
         match self {
             Self::KafkaCluster => "kafkacluster",
             Self::TopicRoute => "topicroute",
+            Self::TopicFuse => "topicfuse",
         }
     }
 }
@@ -40,5 +43,13 @@ pub fn route_yaml(name: &str, topic: &str, cluster: &str) -> String {
     format!(
         "apiVersion: sluice.dev/v1alpha1\nkind: TopicRoute\nmetadata:\n  name: {name}\nspec:\n  topic: {topic}\n  \
          clusterRef:\n    name: {cluster}\n"
+    )
+}
+
+/// The text of a TopicFuse. Each of `rules` is a line of its spec: `produce: {state: Blocked}` say.
+pub fn fuse_yaml(name: &str, topic: &str, rules: &[&str]) -> String {
+    let rules: String = rules.iter().flat_map(|rule| ["  ", rule, "\n"]).collect();
+    format!(
+        "apiVersion: sluice.dev/v1alpha1\nkind: TopicFuse\nmetadata:\n  name: {name}\nspec:\n  topic: {topic}\n{rules}"
     )
 }

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use sluice_crds::condition::{self, ConditionType};
+use sluice_crds::topic_fuse::{FuseDirection, Position};
 use sluice_crds::topic_route::Phase;
-use sluice_crds::{TopicRouteStatus, condition};
+use sluice_crds::{TopicFuseStatus, TopicRouteStatus};
 
 use super::Mesh;
 
@@ -17,8 +20,8 @@ impl Mesh {
             let mut waiting = Vec::new();
             for name in clusters {
                 let conditions = self.cluster_status(name)?.map(|status| status.conditions).unwrap_or_default();
-                if !condition::is_true(&conditions, condition::ConditionType::Ready) {
-                    let message = condition::find(&conditions, condition::ConditionType::Ready)
+                if !condition::is_true(&conditions, ConditionType::Ready) {
+                    let message = condition::find(&conditions, ConditionType::Ready)
                         .map_or_else(|| "no Ready condition yet".to_owned(), |ready| ready.message.clone());
                     waiting.push(format!("KafkaCluster {name}: {message}"));
                 }
@@ -51,28 +54,38 @@ impl Mesh {
         &mut self,
         name: &str,
         within: Duration,
-        mut seen: impl FnMut(&TopicRouteStatus),
+        seen: impl FnMut(&TopicRouteStatus),
         done: impl Fn(&TopicRouteStatus) -> bool,
     ) -> Result<TopicRouteStatus> {
-        let end = Instant::now() + within;
-        let mut last: Option<TopicRouteStatus> = None;
-        loop {
-            let status = self.route_status(name)?;
-            if let Some(status) = status
-                && last.as_ref() != Some(&status)
-            {
-                seen(&status);
-                if done(&status) {
-                    return Ok(status);
-                }
-                last = Some(status);
-            }
-            if Instant::now() > end {
-                let last = last.map_or_else(|| "none was written".to_owned(), |status| summary(&status));
-                bail!("TopicRoute {name} is not there after {within:?}; its status: {last}");
-            }
-            std::thread::sleep(Duration::from_millis(3));
-        }
+        let followed = follow(|| self.route_status(name), within, seen, done)?;
+        followed.map_err(|last| missed("TopicRoute", name, within, last.as_ref().map(summary)))
+    }
+
+    /// Follows a fuse until `done`.
+    pub fn follow_fuse(
+        &self,
+        name: &str,
+        within: Duration,
+        done: impl Fn(&TopicFuseStatus) -> bool,
+    ) -> Result<TopicFuseStatus> {
+        let followed = follow(|| self.fuse_status(name), within, |_| {}, done)?;
+        followed.map_err(|last| missed("TopicFuse", name, within, last.as_ref().map(fuse_summary)))
+    }
+
+    /// Waits until every live proxy does what a fuse says of writes and of reads, and its status tells so. A direction that
+    /// the status does not name passes.
+    pub fn wait_fuse(
+        &self,
+        name: &str,
+        produce: Position,
+        consume: Position,
+        within: Duration,
+    ) -> Result<TopicFuseStatus> {
+        let of = |direction: Option<&FuseDirection>| direction.map_or(Position::Closed, |one| one.state);
+        self.follow_fuse(name, within, |status| {
+            (of(status.produce.as_ref()), of(status.consume.as_ref())) == (produce, consume)
+                && condition::is_true(&status.conditions, ConditionType::Ready)
+        })
     }
 
     /// Waits until a route's move to `cluster` is Completed.
@@ -86,20 +99,59 @@ impl Mesh {
         self.follow_route(name, within, seen, |status| {
             status.phase == Some(Phase::Completed)
                 && status.to.as_deref() == Some(cluster)
-                && condition::is_true(&status.conditions, condition::ConditionType::Ready)
+                && condition::is_true(&status.conditions, ConditionType::Ready)
         })
     }
 }
 
-/// A status in one line.
+/// Reads a status until it is `done`; `seen` gets each one that differs from the last. The inner error is the last one.
+fn follow<S: PartialEq>(
+    mut read: impl FnMut() -> Result<Option<S>>,
+    within: Duration,
+    mut seen: impl FnMut(&S),
+    done: impl Fn(&S) -> bool,
+) -> Result<Result<S, Option<S>>> {
+    let end = Instant::now() + within;
+    let mut last: Option<S> = None;
+    loop {
+        let status = read()?;
+        if let Some(status) = status
+            && last.as_ref() != Some(&status)
+        {
+            seen(&status);
+            if done(&status) {
+                return Ok(Ok(status));
+            }
+            last = Some(status);
+        }
+        if Instant::now() > end {
+            return Ok(Err(last));
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+fn missed(kind: &str, name: &str, within: Duration, last: Option<String>) -> Error {
+    let last = last.unwrap_or_else(|| "none was written".to_owned());
+    anyhow!("{kind} {name} is not there after {within:?}; its status: {last}")
+}
+
+/// A route's status in one line.
 pub fn summary(status: &TopicRouteStatus) -> String {
-    let phase = status.phase.map_or("no phase", Phase::as_str);
-    let conditions: Vec<String> = status
-        .conditions
-        .iter()
-        .map(|condition| {
-            format!("{}={} ({}: {})", condition.type_, condition.status, condition.reason, condition.message)
-        })
-        .collect();
-    format!("{phase}; {}", conditions.join("; "))
+    format!("{}; {}", status.phase.map_or("no phase", Phase::as_str), told(&status.conditions))
+}
+
+/// A fuse's status in one line.
+pub fn fuse_summary(status: &TopicFuseStatus) -> String {
+    let of = |direction: Option<&FuseDirection>| direction.map(|one| one.state);
+    let (produce, consume) = (of(status.produce.as_ref()), of(status.consume.as_ref()));
+    let proxies = status.proxies.as_ref().map_or("no proxies", |proxies| proxies.summary.as_str());
+    format!("produce {produce:?}, consume {consume:?}, {proxies}; {}", told(&status.conditions))
+}
+
+fn told(conditions: &[Condition]) -> String {
+    let one = |condition: &Condition| {
+        format!("{}={} ({}: {})", condition.type_, condition.status, condition.reason, condition.message)
+    };
+    conditions.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -23,8 +23,8 @@ pub struct MemberSpec {
     pub name: String,
     /// Bootstrap addresses.
     pub bootstrap: String,
-    /// Topic.
-    pub topic: String,
+    /// Topics.
+    pub topics: Vec<String>,
     /// Group.
     pub group: String,
     /// Time between commits.
@@ -39,11 +39,25 @@ impl MemberSpec {
         Self {
             name: name.to_owned(),
             bootstrap: bootstrap.to_owned(),
-            topic: topic.to_owned(),
+            topics: vec![topic.to_owned()],
             group: group.to_owned(),
             commit_every: Duration::from_millis(200),
             settings: Vec::new(),
         }
+    }
+
+    /// Reads these topics too.
+    #[must_use]
+    pub fn and_topics(mut self, topics: &[&str]) -> Self {
+        self.topics.extend(topics.iter().map(|topic| (*topic).to_owned()));
+        self
+    }
+
+    /// Sets a client setting.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
     }
 
     /// Starts it. When stopped it commits once more and leaves the group.
@@ -54,12 +68,12 @@ impl MemberSpec {
             let member = Member {
                 process: self.name.as_str().into(),
                 group: self.group.as_str().into(),
-                topic: self.topic.as_str().into(),
+                topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
                 recorder,
                 state: Mutex::default(),
             };
             let consumer = self.create(member)?;
-            consumer.subscribe(&[&self.topic])?;
+            consumer.subscribe(&self.topics.iter().map(String::as_str).collect::<Vec<_>>())?;
             let mut committed = Instant::now();
             while !stop.is_set() {
                 read_one(&consumer);
@@ -100,12 +114,12 @@ fn read_one(consumer: &BaseConsumer<Member>) {
         Some(Err(error)) => member.complain(&error, "poll"),
         Some(Ok(message)) => {
             let value = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-            let (partition, offset) = (message.partition(), message.offset());
+            let (topic, partition, offset) = (member.topic(message.topic()), message.partition(), message.offset());
             let session = member.state().session;
             member.recorder.now(
                 &member.process,
                 What::Read {
-                    topic: member.topic.clone(),
+                    topic: topic.clone(),
                     partition,
                     session,
                     offset,
@@ -114,7 +128,7 @@ fn read_one(consumer: &BaseConsumer<Member>) {
                     group: Some(member.group.clone()),
                 },
             );
-            member.state().processed.insert(partition, offset + 1);
+            member.state().processed.insert((topic, partition), offset + 1);
         }
     }
 }
@@ -128,8 +142,8 @@ fn commit(consumer: &BaseConsumer<Member>) {
         return;
     }
     let mut list = TopicPartitionList::new();
-    for (partition, offset) in &processed {
-        if let Err(error) = list.add_partition_offset(member.topic.as_str(), *partition, Offset::Offset(*offset)) {
+    for ((topic, partition), offset) in &processed {
+        if let Err(error) = list.add_partition_offset(topic.as_str(), *partition, Offset::Offset(*offset)) {
             member.complain(&error, "commit");
         }
     }
@@ -148,8 +162,8 @@ fn commit(consumer: &BaseConsumer<Member>) {
     if let (Err(error), Outcome::Info) = (&result, outcome) {
         member.complain(error, "commit");
     }
-    for (partition, offset) in processed {
-        let (group, topic) = (member.group.clone(), member.topic.clone());
+    for ((topic, partition), offset) in processed {
+        let group = member.group.clone();
         member.recorder.since(&member.process, invoke, What::Commit { group, topic, partition, offset, outcome });
     }
 }
@@ -158,7 +172,7 @@ fn commit(consumer: &BaseConsumer<Member>) {
 struct Member {
     process: Name,
     group: Name,
-    topic: Name,
+    topics: Vec<Name>,
     recorder: Arc<Recorder>,
     state: Mutex<State>,
 }
@@ -166,13 +180,18 @@ struct Member {
 #[derive(Default)]
 struct State {
     session: u32,
-    /// Next offset by partition, not committed yet.
-    processed: BTreeMap<i32, i64>,
+    /// Next offset by topic and partition, not committed yet.
+    processed: BTreeMap<(Name, i32), i64>,
 }
 
 impl Member {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name that is stored already.
+    fn topic(&self, name: &str) -> Name {
+        self.topics.iter().find(|topic| topic.as_str() == name).cloned().unwrap_or_else(|| name.into())
     }
 
     fn complain(&self, error: &KafkaError, doing: &str) {
@@ -199,7 +218,7 @@ impl ConsumerContext for Member {
                 self.recorder.now(
                     &self.process,
                     What::Assign {
-                        topic: self.topic.clone(),
+                        topic: self.topic(element.topic()),
                         partition: element.partition(),
                         session: state.session,
                         group: Some(self.group.clone()),

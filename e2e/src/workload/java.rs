@@ -193,7 +193,9 @@ fn producer_line(line: &str, process: &Name, recorder: &Recorder) {
         "producer_send_error" => {
             let class = line.exception.unwrap_or_default();
             let short = class.rsplit('.').next().unwrap_or_default();
-            (Outcome::Info, Some(format!("{short}: {}", line.message.unwrap_or_default())))
+            // As for librdkafka: a policy is looked at before anything is written.
+            let outcome = if short == "PolicyViolationException" { Outcome::Fail } else { Outcome::Info };
+            (outcome, Some(format!("{short}: {}", line.message.unwrap_or_default())))
         }
         _ => return,
     };
@@ -260,18 +262,22 @@ mod tests {
             r#"{"timestamp":1,"name":"startup_complete"}"#,
             r#"{"timestamp":2,"name":"producer_send_success","key":"3","value":"7.12","topic":"orders","partition":2,"offset":40}"#,
             r#"{"timestamp":3,"name":"producer_send_error","key":null,"value":"7.13","topic":"orders","exception":"class org.apache.kafka.common.errors.OutOfOrderSequenceException","message":"x"}"#,
+            r#"{"timestamp":3,"name":"producer_send_error","key":null,"value":"7.14","topic":"orders","exception":"class org.apache.kafka.common.errors.PolicyViolationException","message":"y"}"#,
             "not json",
             r#"{"timestamp":4,"name":"tool_data","sent":2,"acked":1,"target_throughput":100,"avg_throughput":9.5}"#,
         ] {
             producer_line(line, &process, &recorder);
         }
         let events = recorder.events();
-        assert_eq!(events.len(), 2);
+        assert_eq!(events.len(), 3);
         assert!(
             matches!(&events[0].what, What::Send { value, partition: 2, offset: Some(40), outcome: Outcome::Ok, .. } if value == "7.12")
         );
         assert!(
             matches!(&events[1].what, What::Send { error: Some(error), outcome: Outcome::Info, .. } if error.starts_with("OutOfOrderSequenceException"))
+        );
+        assert!(
+            matches!(&events[2].what, What::Send { error: Some(error), outcome: Outcome::Fail, .. } if error.ends_with(": y"))
         );
     }
 

@@ -1,6 +1,7 @@
 //! The librdkafka producer: idempotent unless told otherwise, unique values, a steady rate.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,8 @@ pub struct ProducerSpec {
     pub name: String,
     /// Bootstrap addresses.
     pub bootstrap: String,
-    /// Topic.
-    pub topic: String,
+    /// Topics, in turn.
+    pub topics: Vec<String>,
     /// Records per second.
     pub rate: u32,
     /// Ends by itself after so many.
@@ -44,12 +45,19 @@ impl ProducerSpec {
         Self {
             name: name.to_owned(),
             bootstrap: bootstrap.to_owned(),
-            topic: topic.to_owned(),
+            topics: vec![topic.to_owned()],
             rate,
             limit: 10_000_000,
             key_bytes: 64,
             settings: Vec::new(),
         }
+    }
+
+    /// Sends to this topic too, over the same connections.
+    #[must_use]
+    pub fn and_topic(mut self, topic: &str) -> Self {
+        self.topics.push(topic.to_owned());
+        self
     }
 
     /// Sets a client setting.
@@ -64,8 +72,9 @@ impl ProducerSpec {
         let recorder = Arc::clone(recorder);
         let name = self.name.clone();
         Worker::start(&name, move |stop| {
-            let (process, topic) = (self.name.as_str().into(), self.topic.as_str().into());
-            let context = Report { process, topic, recorder, made_up: Mutex::default() };
+            let process = self.name.as_str().into();
+            let topics = self.topics.iter().map(|topic| topic.as_str().into()).collect();
+            let context = Report { process, topics, recorder, made_up: Mutex::default() };
             let producer = create(&self, context)?;
             let begin = Instant::now();
             let mut sent: u64 = 0;
@@ -105,13 +114,15 @@ fn create(spec: &ProducerSpec, context: Report) -> Result<ThreadedProducer<Repor
 fn send(spec: &ProducerSpec, producer: &ThreadedProducer<Report>, sequence: u64) -> Result<bool> {
     let value = format!("{}:{sequence}", spec.name);
     let key = format!("{:0width$}", sequence % 997, width = spec.key_bytes);
-    let sent = Box::new(Sent { value: value.clone(), invoke: producer.context().recorder.clock().now() });
-    let record = BaseRecord::with_opaque_to(&spec.topic, sent).key(&key).payload(&value);
+    let context = producer.context();
+    // As many as a `usize` holds are never sent.
+    let topic = &context.topics[usize::try_from(sequence).unwrap_or_default() % context.topics.len()];
+    let sent = Box::new(Sent { topic: topic.clone(), value: value.clone(), invoke: context.recorder.clock().now() });
+    let record = BaseRecord::with_opaque_to(topic.as_str(), sent).key(&key).payload(&value);
     match producer.send(record) {
         Ok(()) => Ok(true),
         Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
         Err((error, record)) => {
-            let context = producer.context();
             context.record(*record.delivery_opaque, -1, None, Outcome::Fail, Some(name_of(&error)));
             // A fatal error ends an idempotent producer: the history shows it.
             if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
@@ -127,7 +138,8 @@ pub(super) fn name_of(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
 }
 
-/// Whether a record with this error can't be in the log. Time-outs and lost connections leave it open.
+/// Whether a record with this error can't be in the log. Time-outs and lost connections leave it open. A policy is looked at
+/// before anything is written.
 fn is_definite(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -137,11 +149,13 @@ fn is_definite(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::UnknownPartition
                 | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::InvalidTopic
+                | RDKafkaErrorCode::PolicyViolation
         )
     )
 }
 
 struct Sent {
+    topic: Name,
     value: String,
     invoke: u64,
 }
@@ -149,15 +163,15 @@ struct Sent {
 /// Turns delivery reports into events.
 struct Report {
     process: Name,
-    topic: Name,
+    topics: Vec<Name>,
     recorder: Arc<Recorder>,
-    /// By partition: the last number that librdkafka made up, see [`stated`].
-    made_up: Mutex<HashMap<i32, i64>>,
+    /// By topic and partition: the last number that librdkafka made up, see [`stated`].
+    made_up: Mutex<HashMap<(Name, i32), i64>>,
 }
 
 /// The offset that the broker stated, if it did. For a batch that it had already, it may say -1; librdkafka counts on from
 /// there for the records of the batch (`rd_kafka_msgq_set_metadata`): -1, 0, 1 ..., none of which anybody stated.
-fn stated(made_up: &mut HashMap<i32, i64>, partition: i32, offset: i64) -> Option<i64> {
+fn stated<K: Eq + Hash>(made_up: &mut HashMap<K, i64>, partition: K, offset: i64) -> Option<i64> {
     if offset < 0 || made_up.get(&partition).is_some_and(|last| offset == last + 1) {
         made_up.insert(partition, offset);
         return None;
@@ -172,7 +186,7 @@ impl Report {
             process: self.process.clone(),
             t_invoke: Some(sent.invoke),
             t_complete: self.recorder.clock().now(),
-            what: What::Send { topic: self.topic.clone(), partition, value: sent.value, offset, outcome, error },
+            what: What::Send { topic: sent.topic, partition, value: sent.value, offset, outcome, error },
         });
     }
 }
@@ -192,7 +206,8 @@ impl ProducerContext for Report {
         match result {
             Ok(message) => {
                 let mut made_up = self.made_up.lock().unwrap_or_else(PoisonError::into_inner);
-                let offset = stated(&mut made_up, message.partition(), message.offset());
+                let partition = (sent.topic.clone(), message.partition());
+                let offset = stated(&mut made_up, partition, message.offset());
                 drop(made_up);
                 self.record(*sent, message.partition(), offset, Outcome::Ok, None);
             }

@@ -1,6 +1,7 @@
 //! One term: everything that is done for a mesh while its home cluster stays the same. Level-triggered: each round looks
 //! at everything there is and does what is missing.
 
+mod beside;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,10 +26,11 @@ use crate::kafka_cluster::validate::{self, Membership};
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Metrics;
 use crate::observe::{Observations, Observer};
-use crate::placeholders;
-use crate::publish::{Parts, Publisher};
+use crate::publish::{Declared, Parts, Publisher};
 use crate::reports::{self, Proxies};
 use crate::store::{EventType, Reports, Resources, Store, StoreError};
+use crate::topic_fuse::validate::Asked;
+use crate::topic_fuse::{self, Fuses};
 use crate::topic_route;
 
 /// A round is done at least this often: reports grow old without a wake-up.
@@ -37,10 +39,6 @@ const ROUND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(100);
 /// How long after a failure the ledger of a cluster is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(2);
-/// How often the writer's epoch is renewed, so that brokers keep it (they forget it after a day by default).
-const RENEW: Duration = Duration::from_hours(6);
-/// How long after a failure that is tried again.
-const RENEW_RETRY: Duration = Duration::from_mins(10);
 
 /// What a route waits for in the beginning.
 const UNREAD: &str =
@@ -67,15 +65,15 @@ pub(super) struct Term {
     opening_names: BTreeSet<ClusterName>,
     /// Why a ledger could not be opened, and when.
     ledger_troubles: BTreeMap<ClusterName, (String, Instant)>,
-    /// Ends the task that looks after placeholders.
-    placeholders: CancellationToken,
+    /// Ends the tasks beside.
+    beside: CancellationToken,
     started: bool,
-    /// When the writer's epoch is renewed next.
-    renew_at: Instant,
     /// What the topics' tasks have been woken for last.
     seen: Seen,
     /// Whether each cluster answered when that was told last.
     told: BTreeMap<ClusterName, bool>,
+    /// What fuses were told of last.
+    fuses: Fuses,
 }
 
 impl Term {
@@ -116,11 +114,11 @@ impl Term {
             opening: JoinSet::new(),
             opening_names: BTreeSet::new(),
             ledger_troubles: BTreeMap::new(),
-            placeholders: CancellationToken::new(),
+            beside: CancellationToken::new(),
             started: false,
-            renew_at: Instant::now() + RENEW,
             seen: Seen::default(),
             told: BTreeMap::new(),
+            fuses: Fuses::default(),
         }
     }
 
@@ -136,6 +134,8 @@ impl Term {
         let mut observations = self.context.observer.observations();
         let mut ledger = self.context.ledger.changes();
         let (fenced, lost) = (self.context.ledger.fenced(), self.context.store.lost());
+        let renewal = beside::renew_ledgers(Arc::clone(&self.context));
+        tokio::spawn(self.beside.clone().run_until_cancelled_owned(renewal));
         let mut next_round = Instant::now();
         let ended = loop {
             // Topics learn at once of what is about them.
@@ -175,7 +175,7 @@ impl Term {
                 () = tokio::time::sleep_until(next_round.into()) => {}
             }
         };
-        self.placeholders.cancel();
+        self.beside.cancel();
         // Where another operator leads, what is under way ends on the spot, with this term.
         if !fenced.is_cancelled() && !lost.is_cancelled() {
             self.topics.stop().await;
@@ -211,33 +211,15 @@ impl Term {
         }
         self.open_ledgers(membership, observations);
         let ready = self.ledgers_ready(membership, observations);
-        let result = if ready { self.publish(resources, observations, membership).await } else { Ok(()) };
+        let fuses = topic_fuse::validate::asked(resources);
+        let result = if ready { self.publish(resources, observations, membership, &fuses).await } else { Ok(()) };
         if self.started {
             self.topics.set(&self.topic_names(resources));
         }
         self.tell(resources, observations, membership);
+        self.tell_of_fuses(&fuses);
         self.let_go(resources);
-        self.renew().await?;
         result
-    }
-
-    /// One ledger that is away must not let the others' brokers forget who writes.
-    async fn renew(&mut self) -> Result<(), LedgerError> {
-        if Instant::now() < self.renew_at {
-            return Ok(());
-        }
-        self.renew_at = Instant::now() + RENEW;
-        for cluster in self.context.ledger.open_clusters() {
-            match self.context.ledger.renew(&cluster).await {
-                Ok(()) => tracing::debug!(%cluster, "the ledger's writer is renewed"),
-                Err(error @ LedgerError::Fenced { .. }) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%cluster, %error, "the ledger's writer could not be renewed; it is tried again");
-                    self.renew_at = Instant::now() + RENEW_RETRY;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Opens the ledgers of clusters that have been seen, beside everything else.
@@ -302,15 +284,17 @@ impl Term {
         resources: &Resources,
         observations: &Observations,
         membership: &Membership,
+        fuses: &[Asked],
     ) -> Result<(), LedgerError> {
         let open = |member: &&Member| self.context.ledger.is_open(&member.name);
         let members: Vec<Member> = membership.members.iter().filter(open).cloned().collect();
         for member in &members {
             self.identify(&member.name, observations).await?;
         }
-        let limits = resources.settings.limits.clone();
+        let fuses = topic_fuse::validate::entries(fuses);
+        let declared = Declared { members, fuses, limits: resources.settings.limits.clone() };
         let published = if self.started {
-            self.context.publisher.update(members, limits).await
+            self.context.publisher.update(declared).await
         } else {
             let merged = self.context.ledger.merged();
             let Some(routed) = topic_route::entries(&merged, clock::now_millis()) else {
@@ -320,9 +304,9 @@ impl Term {
                 return Ok(());
             };
             self.started = true;
-            let placeholders = look_after_placeholders(Arc::clone(&self.context));
-            tokio::spawn(self.placeholders.clone().run_until_cancelled_owned(placeholders));
-            self.context.publisher.start(routed, members, limits).await
+            let placeholders = beside::look_after_placeholders(Arc::clone(&self.context));
+            tokio::spawn(self.beside.clone().run_until_cancelled_owned(placeholders));
+            self.context.publisher.start(routed, declared).await
         };
         if published.is_ok() && !self.context.store.document_is_there() {
             tracing::warn!("the mesh document has vanished; it is written again");
@@ -395,17 +379,5 @@ impl Term {
         let revision = self.context.publisher.revision();
         let applied = reports::count(reports, revision, now, |report| report.has_applied(revision));
         self.context.metrics.set_proxies(live, lost, applied.stale.len(), applied.rejected.len());
-    }
-}
-
-/// A task of its own: it waits for proxies, and nothing else should wait for it.
-async fn look_after_placeholders(context: Arc<Context>) {
-    let mut missing = placeholders::Missing::new();
-    let mut compiled = context.publisher.compiled();
-    loop {
-        compiled.mark_unchanged();
-        placeholders::reconcile(&context, &mut missing).await;
-        // Whether a topic is gone shows only in looks that change nothing.
-        let _ = tokio::time::timeout(ROUND, compiled.changed()).await;
     }
 }

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use sluice_mesh::document::FuseAction;
 use sluice_mesh::ledger::CatalogueEntry;
 use sluice_mesh::report::Report;
 use sluice_mesh::view::{BrokerView, ClusterView, PartitionView};
@@ -25,6 +26,7 @@ struct World {
     ledger: Merged,
     routed: BTreeMap<TopicName, RoutedTopic>,
     reports: Reports,
+    fuses: Vec<Fuse>,
 }
 
 impl World {
@@ -36,6 +38,7 @@ impl World {
             ledger: Merged::default(),
             routed: BTreeMap::new(),
             reports: Reports::new(),
+            fuses: Vec::new(),
         };
         world.cluster("east", 10_000, 1, 0).cluster("west", 20_000, 2, 2);
         world
@@ -110,6 +113,7 @@ impl World {
             routed: &self.routed,
             reports: &self.reports,
             now: NOW,
+            fuses: &self.fuses,
             limits: &Limits::default(),
         })
     }
@@ -288,4 +292,24 @@ fn a_broker_outside_its_clusters_room_is_left_out() {
     world.ledger.clusters.get_mut("EAST").unwrap().indexes.push((10_001, 9));
     let ids: Vec<_> = world.compile().unwrap().document.brokers.iter().map(|broker| broker.id).collect();
     assert_eq!(ids, [10_001, 20_001, 20_002]);
+}
+
+#[test]
+fn fuses_are_carried_whether_their_topic_is_at_home_elsewhere_or_not_there_yet() {
+    let mut world = World::new();
+    world.topic("east", "orders", 1, 1).topic("west", "bills", 2, 1);
+    let fuse = |topic: &str, produce: Option<FuseAction>| Fuse {
+        topic: topic_name(topic),
+        name: format!("stop-{topic}"),
+        produce,
+        consume: produce.is_none(),
+    };
+    world.fuses =
+        vec![fuse("bills", Some(FuseAction::Hold)), fuse("later", None), fuse("orders", Some(FuseAction::Reject))];
+    let compiled = world.compile().unwrap();
+    assert_eq!(compiled.document.fuses, world.fuses);
+    assert_eq!(topics(&compiled), ["bills@west!"], "a fuse makes no topic");
+    let twice = fuse("bills", None);
+    world.fuses.push(twice);
+    assert!(matches!(world.compile(), Err(NotYet::Unfit(_))), "one per topic");
 }

@@ -26,8 +26,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt};
-use sluice_crds::kafka_cluster::KafkaClusterStatus;
-use sluice_crds::topic_route::TopicRouteStatus;
+use serde::Serialize;
+use sluice_crds::{KafkaClusterStatus, TopicFuseStatus, TopicRouteStatus};
 use sluice_mesh::document::{Document, MAX_DOCUMENT_BYTES};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +100,12 @@ impl Directory {
         self.leadership.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    fn put_status(&self, kind: Kind, name: &str, status: &impl Serialize) {
+        if let Ok(status) = serde_json::to_value(status) {
+            self.tell(Message::Status((kind, name.to_owned()), status));
+        }
+    }
+
     fn tell(&self, message: Message) {
         // The thread only ends with `close`.
         let _ = self.keeper.send(message);
@@ -122,15 +128,15 @@ impl Store for Directory {
     }
 
     fn put_cluster_status(&self, name: &str, status: KafkaClusterStatus) {
-        if let Ok(status) = serde_json::to_value(status) {
-            self.tell(Message::Status((Kind::KafkaCluster, name.to_owned()), status));
-        }
+        self.put_status(Kind::KafkaCluster, name, &status);
     }
 
     fn put_route_status(&self, name: &str, status: TopicRouteStatus) {
-        if let Ok(status) = serde_json::to_value(status) {
-            self.tell(Message::Status((Kind::TopicRoute, name.to_owned()), status));
-        }
+        self.put_status(Kind::TopicRoute, name, &status);
+    }
+
+    fn put_fuse_status(&self, name: &str, status: TopicFuseStatus) {
+        self.put_status(Kind::TopicFuse, name, &status);
     }
 
     fn record_event(&self, event: Event) {

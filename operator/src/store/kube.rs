@@ -1,7 +1,8 @@
 //! Kubernetes as the outside: resources, `ConfigMap`s, Leases and Events of one namespace, which is one mesh.
 //!
 //! ```text
-//! KafkaCluster, TopicRoute     in   what people apply; status, a finalizer and Events out
+//! KafkaCluster, TopicRoute,
+//!   TopicFuse                  in   what people apply; status, a finalizer and Events out
 //! ConfigMap sluice-settings    in   mesh settings, optional
 //! Lease sluice-proxy-<node>    in   what proxies say, in an annotation
 //! ConfigMap sluice-document    out  the mesh document, with ConfigMaps sluice-document-<digest> for a large one
@@ -19,6 +20,7 @@ mod lease;
 mod objects;
 mod publish;
 mod reports;
+mod sources;
 mod watch;
 mod writer;
 
@@ -32,34 +34,23 @@ use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::Client;
 use kube::api::Api;
 use kube::core::{ApiResource, DynamicObject};
-use kube::runtime::watcher::Config;
-use sluice_crds::kafka_cluster::KafkaClusterStatus;
-use sluice_crds::topic_route::TopicRouteStatus;
-use sluice_crds::{GROUP, KafkaCluster, TopicRoute, VERSION};
+use sluice_crds::{
+    GROUP, KafkaCluster, KafkaClusterStatus, TopicFuse, TopicFuseStatus, TopicRoute, TopicRouteStatus, VERSION,
+};
 use sluice_mesh::document::Document;
-use tokio::sync::{oneshot, watch as cell};
+use tokio::sync::watch as cell;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Event, EventType, Kind, Reports, Resources, Store, StoreError};
-use crate::clock;
-use document::{SELECTOR, Shelf};
+use super::{Event, Kind, Reports, Resources, Store, StoreError};
+use document::Shelf;
 use elector::Elector;
 use events::Events;
 use objects::{Kept, Objects, Put, Taken};
 use publish::Desk;
-use reports::Heard;
-use watch::{Change, follow};
+use sources::{Common, follow_reports, follow_shelf};
 use writer::{Job, Jobs, Writer};
 
-/// The `ConfigMap` with the mesh's settings, and its key.
-const SETTINGS: &str = "sluice-settings";
-const SETTINGS_KEY: &str = "settings.yaml";
-/// How often reports are looked at without a wake-up: they also change by an outage.
-const LOOK: Duration = Duration::from_secs(1);
-/// A watch that shows nothing for this long, while this operator's own Lease is renewed all the time, is dead.
-const DEAD: Duration = Duration::from_secs(8);
 /// What was put is written for this long when the process ends.
 const LAST_WRITES: Duration = Duration::from_secs(3);
 
@@ -158,6 +149,7 @@ impl Kubernetes {
             Common { client: client.clone(), namespace, view: &view, jobs: &jobs, events: &events, elector: &elector };
         first.push(common.follow_kind::<KafkaCluster>(&mut tasks, |objects, change| objects.clusters.take(change)));
         first.push(common.follow_kind::<TopicRoute>(&mut tasks, |objects, change| objects.routes.take(change)));
+        first.push(common.follow_kind::<TopicFuse>(&mut tasks, |objects, change| objects.fuses.take(change)));
         first.push(common.follow_settings(&mut tasks, config_maps.clone()));
         first.push(follow_shelf(&mut tasks, config_maps.clone(), &shelf, &elector));
         let (reports, listed) = follow_reports(&mut tasks, leases, &elector);
@@ -188,164 +180,6 @@ impl Kubernetes {
         drop(tasks);
         self.elector.release().await;
     }
-}
-
-/// What the watches of resources share.
-struct Common<'a> {
-    client: Client,
-    namespace: &'a str,
-    view: &'a Arc<View>,
-    jobs: &'a Arc<Jobs>,
-    events: &'a Arc<Events>,
-    elector: &'a Arc<Elector>,
-}
-
-impl Common<'_> {
-    fn follow_kind<K: Kept>(
-        &self,
-        tasks: &mut JoinSet<()>,
-        take: impl Fn(&mut Objects, Change<DynamicObject>) -> Taken + Send + 'static,
-    ) -> oneshot::Receiver<()> {
-        let (view, jobs, events) = (Arc::clone(self.view), Arc::clone(self.jobs), Arc::clone(self.events));
-        let namespace = self.namespace.to_owned();
-        let (mut listed, first) = once();
-        let api = api_of::<K>(&self.client, self.namespace);
-        let on_change = move |change| {
-            for (name, message) in view.take(|objects| take(objects, change)) {
-                tracing::warn!(kind = K::KIND.as_str(), name, message, "an object cannot be read");
-                let about = reference(K::KIND, &name, &namespace, None);
-                events.put(about, EventType::Warning, "Unreadable", &message);
-            }
-            if K::KIND == Kind::KafkaCluster {
-                for name in view.with(|objects| objects.clusters_to_hold()) {
-                    jobs.add(Job::Hold(name));
-                }
-            }
-            listed();
-        };
-        tasks.spawn(follow(api, Config::default(), K::KIND.as_str(), self.elector.wiped(), on_change));
-        first
-    }
-
-    fn follow_settings(&self, tasks: &mut JoinSet<()>, api: Api<ConfigMap>) -> oneshot::Receiver<()> {
-        let (view, events) = (Arc::clone(self.view), Arc::clone(self.events));
-        let namespace = self.namespace.to_owned();
-        let (mut listed, first) = once();
-        let on_change = move |change: Change<ConfigMap>| {
-            let object = match change {
-                Change::All(mut objects) => objects.pop(),
-                Change::Applied(object) => Some(object),
-                Change::Deleted(_) => None,
-            };
-            let text = object.as_ref().and_then(|object| object.data.as_ref()?.get(SETTINGS_KEY));
-            let mut trouble = None;
-            view.take(|objects| match objects.take_settings(text.map_or("", String::as_str)) {
-                Ok(news) => Taken { news, ..Taken::default() },
-                Err(message) => {
-                    trouble = Some(message);
-                    Taken::default()
-                }
-            });
-            if let Some(message) = trouble {
-                tracing::warn!("{message}");
-                let about = ObjectReference {
-                    api_version: Some("v1".into()),
-                    kind: Some("ConfigMap".into()),
-                    name: Some(SETTINGS.into()),
-                    namespace: Some(namespace.clone()),
-                    uid: object.and_then(|object| object.metadata.uid),
-                    ..ObjectReference::default()
-                };
-                events.put(about, EventType::Warning, "Unreadable", &message);
-            }
-            listed();
-        };
-        let config = Config::default().fields(&format!("metadata.name={SETTINGS}"));
-        tasks.spawn(follow(api, config, SETTINGS, self.elector.wiped(), on_change));
-        first
-    }
-}
-
-fn follow_shelf(
-    tasks: &mut JoinSet<()>,
-    api: Api<ConfigMap>,
-    shelf: &Arc<Mutex<Shelf>>,
-    elector: &Elector,
-) -> oneshot::Receiver<()> {
-    let shelf = Arc::clone(shelf);
-    let (mut listed, first) = once();
-    let on_change = move |change| {
-        shelf.lock().unwrap_or_else(PoisonError::into_inner).take(change);
-        listed();
-    };
-    let config = Config::default().labels(SELECTOR);
-    tasks.spawn(follow(api, config, "the mesh document's ConfigMaps", elector.wiped(), on_change));
-    first
-}
-
-/// The watch shows this operator's own Lease, too: while that comes, everything comes.
-fn follow_reports(
-    tasks: &mut JoinSet<()>,
-    api: Api<Lease>,
-    elector: &Arc<Elector>,
-) -> (cell::Receiver<Arc<Reports>>, oneshot::Receiver<()>) {
-    let heard = Arc::new(Mutex::new(Heard::new(Instant::now())));
-    let (sender, receiver) = cell::channel(Arc::default());
-    let sender = Arc::new(sender);
-    let (mut listed, first) = once();
-    let show = {
-        let heard = Arc::clone(&heard);
-        move || {
-            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-            let reports = heard.shown(Instant::now(), clock::now_millis());
-            sender.send_if_modified(|known: &mut Arc<Reports>| {
-                let news = **known != reports;
-                if news {
-                    *known = Arc::new(reports);
-                }
-                news
-            });
-        }
-    };
-    let on_change = {
-        let (heard, show) = (Arc::clone(&heard), show.clone());
-        move |change| {
-            let taken =
-                heard.lock().unwrap_or_else(PoisonError::into_inner).take(change, Instant::now(), clock::now_millis());
-            for (lease, reason) in taken {
-                tracing::warn!(lease, %reason, "a proxy's report does not count");
-            }
-            show();
-            listed();
-        }
-    };
-    let again = cell::Sender::new(0_u64);
-    tasks.spawn(follow(api, Config::default(), "Leases", again.subscribe(), on_change));
-    let (elector, mut wiped) = (Arc::clone(elector), elector.wiped());
-    tasks.spawn(async move {
-        loop {
-            let forgotten = tokio::time::timeout(LOOK, wiped.changed()).await.is_ok();
-            let contact = heard.lock().unwrap_or_else(PoisonError::into_inner).contact();
-            let silent = elector.contact().saturating_duration_since(contact) > DEAD;
-            if forgotten || silent {
-                again.send_modify(|count| *count = count.wrapping_add(1));
-            }
-            show();
-        }
-    });
-    (receiver, first)
-}
-
-/// Something to call again and again, and its first call.
-fn once() -> (impl FnMut() + Send, oneshot::Receiver<()>) {
-    let (sender, receiver) = oneshot::channel();
-    let mut sender = Some(sender);
-    let call = move || {
-        if let Some(sender) = sender.take() {
-            let _ = sender.send(());
-        }
-    };
-    (call, receiver)
 }
 
 fn api_of<K: Kept>(client: &Client, namespace: &str) -> Api<DynamicObject> {
@@ -388,11 +222,14 @@ impl Store for Kubernetes {
         }
     }
 
+    fn put_fuse_status(&self, name: &str, status: TopicFuseStatus) {
+        if self.view.put(|objects| objects.fuses.put(name, status)) {
+            self.jobs.add(Job::Status(Kind::TopicFuse, name.to_owned()));
+        }
+    }
+
     fn record_event(&self, event: Event) {
-        let uid = self.view.with(|objects| match event.kind {
-            Kind::KafkaCluster => objects.clusters.uid(&event.name),
-            Kind::TopicRoute => objects.routes.uid(&event.name),
-        });
+        let uid = self.view.with(|objects| objects.uid(event.kind, &event.name));
         let about = reference(event.kind, &event.name, &self.namespace, uid);
         self.events.put(about, event.event_type, event.reason, &event.message);
     }

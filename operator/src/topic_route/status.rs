@@ -6,8 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use sluice_crds::condition::{ConditionType, Conditions};
 use sluice_crds::topic_route::{
-    ChainSegment, CutStatus, OldSegment, PartitionProgress, PauseParts, PauseStatus, ProxyProgress, TopicRoute,
-    TopicRouteStatus,
+    ChainSegment, CutStatus, OldSegment, PartitionProgress, PauseParts, PauseStatus, TopicRoute, TopicRouteStatus,
 };
 use sluice_mesh::chain::Chain;
 use sluice_mesh::ledger::{TOPIC as LEDGER, TopicLedger};
@@ -107,7 +106,7 @@ pub fn status(i: &Inputs<'_>) -> TopicRouteStatus {
         chain: segments(chains),
         old_segments: old_segments(chains, i.last, &before.old_segments),
         revision: i.revision.as_ref().map(|(revision, _)| i64::try_from(*revision).unwrap_or(i64::MAX)),
-        proxies: i.revision.as_ref().map(|(_, applied)| proxies(applied)),
+        proxies: i.revision.as_ref().map(|(_, applied)| applied.progress()),
         conditions: conditions(i, now_phase, &before),
         ..TopicRouteStatus::default()
     };
@@ -308,17 +307,6 @@ fn old_segments(chains: &[Chain], last: &LastMove, before: &[OldSegment]) -> Vec
     }
     rows.truncate(ROWS);
     rows
-}
-
-fn proxies(applied: &Applied) -> ProxyProgress {
-    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    ProxyProgress {
-        desired: count(applied.desired),
-        programmed: count(applied.done.len()),
-        rejected: count(applied.rejected.len()),
-        stale: count(applied.stale.len().saturating_sub(applied.rejected.len())),
-        summary: format!("{}/{}", applied.done.len(), applied.desired),
-    }
 }
 
 fn pause(last: &LastMove) -> PauseStatus {

@@ -10,6 +10,7 @@ pub(crate) const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 pub(crate) const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 pub(crate) const NOT_COORDINATOR: i16 = 16;
 pub(crate) const INVALID_TOPIC: i16 = 17;
+pub(crate) const NOT_ENOUGH_REPLICAS: i16 = 19;
 pub(crate) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 pub(crate) const TOPIC_ALREADY_EXISTS: i16 = 36;
 pub(crate) const INVALID_REPLICA_ASSIGNMENT: i16 = 39;

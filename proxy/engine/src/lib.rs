@@ -4,6 +4,7 @@
 mod api;
 pub mod ask;
 mod code;
+pub mod fuse;
 mod memory;
 mod outcome;
 mod route;

@@ -7,6 +7,7 @@ use sluice_mesh::model::{BrokerRef, ClusterIndex};
 use sluice_mesh::name::TopicName;
 
 use crate::api::fetch::Waiting;
+use crate::fuse::Stops;
 
 /// The most entries of each table.
 const MAX_ENTRIES: usize = 16 * 1024;
@@ -123,6 +124,8 @@ pub(crate) struct Memory {
     partitions: HashMap<PartitionKey, Known>,
     /// When a fence's hold ends for this connection, by topic and attempt.
     fences: HashMap<(TopicName, u64), u64>,
+    /// What fuses have stopped.
+    pub(crate) stops: Stops,
     /// Topics that refused a batch as too large and were then found open: since when that is known.
     open_since: HashMap<Arc<str>, u64>,
     /// Brokers whose relay failed, and until when they are left alone.

@@ -8,6 +8,7 @@ use sluice_mesh::model::{BrokerRef, ClusterIndex, World};
 
 use crate::api::fetch::FetchSlot;
 use crate::ask::Reply;
+use crate::fuse::Stopped;
 use crate::memory::Memory;
 use crate::outcome::Scope;
 use crate::slot::{Slot, SlotState};
@@ -152,6 +153,11 @@ impl Session {
     /// view is worth a refresh before clients ask for metadata.
     pub fn take_stale_view(&mut self) -> Option<ClusterIndex> {
         self.memory.stale.take()
+    }
+
+    /// What fuses have stopped since the last call, to be counted.
+    pub fn take_stopped(&mut self) -> Stopped {
+        self.memory.stops.take_stopped()
     }
 }
 

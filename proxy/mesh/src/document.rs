@@ -43,6 +43,9 @@ pub struct Document {
     pub brokers: Vec<VirtualBroker>,
     /// Topics that are not where their name alone would put them, and topics with a move under way.
     pub topics: Vec<Topic>,
+    /// Fuses that have tripped, one per topic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fuses: Vec<Fuse>,
     /// Bounds that proxies keep.
     #[serde(default)]
     pub limits: Limits,
@@ -175,6 +178,32 @@ pub struct CutProducer {
     pub epoch: i16,
     /// Sequence number of the last record that the old home has; -1 if none.
     pub last_sequence: i32,
+}
+
+/// A fuse that has tripped: it stops the writes or the reads of a topic, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fuse {
+    /// The topic.
+    pub topic: TopicName,
+    /// Name of the TopicFuse, for people.
+    pub name: String,
+    /// What is done with writes; absent: they pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub produce: Option<FuseAction>,
+    /// Reads are answered empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub consume: bool,
+}
+
+/// What a tripped fuse does with writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FuseAction {
+    /// They wait for a while, then they are refused with `NOT_ENOUGH_REPLICAS`, which clients try again.
+    Hold,
+    /// They are refused with `POLICY_VIOLATION` at once.
+    Reject,
 }
 
 /// Bounds that proxies keep.

@@ -3,7 +3,9 @@
 use uuid::Uuid;
 
 use crate::chain::{Chain, CutPoint, NewHome};
-use crate::document::{Cluster, Cut, CutProducer, Document, FORMAT_VERSION, Limits, Proxy, Topic, VirtualBroker};
+use crate::document::{
+    Cluster, Cut, CutProducer, Document, FORMAT_VERSION, Fuse, FuseAction, Limits, Proxy, Topic, VirtualBroker,
+};
 use crate::name::{ClusterName, ProxyName, TopicName};
 
 pub(crate) fn cluster(name: &str) -> ClusterName {
@@ -39,6 +41,11 @@ pub(crate) fn entry(name: &str, on: &str) -> Topic {
         placeholder: true,
         cut: None,
     }
+}
+
+/// A fuse that has tripped.
+pub(crate) fn fuse(on: &str, produce: Option<FuseAction>, consume: bool) -> Fuse {
+    Fuse { topic: topic(on), name: format!("stop-{on}"), produce, consume }
 }
 
 /// Not sealed. One stitched topic, `moved`.
@@ -85,6 +92,7 @@ pub(crate) fn document() -> Document {
             cut: Some(Cut { switched_at: 5, producers: vec![vec![producer], Vec::new()] }),
             ..entry("moved", "west")
         }],
+        fuses: vec![],
         limits: Limits::default(),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::chain::{Chain, Segment};
-use crate::document::{CutProducer, Document, Fence, Limits};
+use crate::document::{CutProducer, Document, Fence, Fuse, Limits};
 use crate::ledger;
 use crate::name::{ClusterName, ProxyName, TopicName};
 use crate::view::Views;
@@ -46,6 +46,8 @@ pub struct Model {
     pub brokers: Vec<VirtualBroker>,
     /// Topics that need more than their name. Keyed so that `&str` and, through UTF-8, request bytes can be looked up.
     pub topics: HashMap<TopicName, Arc<TopicModel>>,
+    /// Fuses that have tripped, by topic.
+    pub fuses: HashMap<TopicName, Fuse>,
     /// Bounds.
     pub limits: Limits,
     /// Held by every Produce that was decided under this model and is not answered yet: `Arc::strong_count() == 1` means
@@ -225,6 +227,16 @@ impl Model {
             return None;
         }
         self.topics.get(std::str::from_utf8(name).ok()?)
+    }
+
+    /// The fuse that has tripped for a topic. Allocates nothing; without any fuse it costs one comparison.
+    pub fn fuse(&self, topic: &str) -> Option<&Fuse> {
+        if self.fuses.is_empty() { None } else { self.fuses.get(topic) }
+    }
+
+    /// [`Model::fuse`] by the bytes of a request.
+    pub fn fuse_by_bytes(&self, topic: &[u8]) -> Option<&Fuse> {
+        if self.fuses.is_empty() { None } else { self.fuses.get(std::str::from_utf8(topic).ok()?) }
     }
 
     /// The topic on this cluster is never shown to clients: the ledger, or excluded by the cluster's globs.

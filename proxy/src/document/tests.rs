@@ -27,6 +27,7 @@ pub(super) fn document(revision: u64, mesh: &str) -> Document {
         proxies: Vec::new(),
         brokers: Vec::new(),
         topics: Vec::new(),
+        fuses: vec![],
         limits: Limits::default(),
     }
 }

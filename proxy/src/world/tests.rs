@@ -24,6 +24,7 @@ fn model(revision: u64) -> Arc<Model> {
         proxies: Vec::new(),
         brokers: Vec::new(),
         topics: Vec::new(),
+        fuses: vec![],
         limits: Limits::default(),
     };
     Arc::new(Model::build(document.seal()).unwrap())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sluice_mesh::chain::{Chain, CutPoint, NewHome};
 use sluice_mesh::document::{
-    Cluster, Cut, CutProducer, Document, FORMAT_VERSION, Fence, Limits, Proxy, Topic, VirtualBroker,
+    Cluster, Cut, CutProducer, Document, FORMAT_VERSION, Fence, Fuse, FuseAction, Limits, Proxy, Topic, VirtualBroker,
 };
 use sluice_mesh::model::{BrokerRef, ClusterIndex, Model, World};
 use sluice_mesh::name::{ClusterName, ProxyName, TopicName};
@@ -120,6 +120,11 @@ pub fn entry(name: &str, on: &str) -> Topic {
     }
 }
 
+/// A fuse of a topic that has tripped: `stop-<topic>`.
+pub fn fuse(on: &str, produce: Option<FuseAction>, consume: bool) -> Fuse {
+    Fuse { topic: topic(on), name: format!("stop-{on}"), produce, consume }
+}
+
 /// A topic as a cluster shows it: leaders 1, 2, 3, 1, ... in epoch [`EPOCH`], replicas everywhere.
 pub fn topic_view(on: &str, name: &str, partitions: i32) -> TopicView {
     let partition = |index: i32| PartitionView {
@@ -176,6 +181,7 @@ pub fn document() -> Document {
         proxies: proxies.collect(),
         brokers: brokers.collect(),
         topics: topics(),
+        fuses: vec![],
         limits: Limits::default(),
     }
     .seal()
@@ -309,6 +315,17 @@ impl WorldBuilder {
         });
         change(&mut self.document.topics[position]);
         self
+    }
+
+    /// The topic's fuse has tripped like this, whatever it was before; if it stops nothing, it is closed.
+    #[must_use]
+    pub fn fused(self, on: &str, produce: Option<FuseAction>, consume: bool) -> Self {
+        self.edit(|document| {
+            document.fuses.retain(|fuse| fuse.topic.as_str() != on);
+            if produce.is_some() || consume {
+                document.fuses.push(fuse(on, produce, consume));
+            }
+        })
     }
 
     /// The next revision.

@@ -17,7 +17,7 @@ use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use sluice_crds::{KafkaCluster, TopicRoute};
+use sluice_crds::{KafkaCluster, TopicFuse, TopicRoute};
 use sluice_mesh::document::Document;
 use sluice_mesh::document::shards::{self, INDEX_KEY, INDEX_NAME, SHARD_KEY, Shard};
 use sluice_mesh::report::{OBJECT_KEY, OBJECT_PREFIX, Report};
@@ -89,6 +89,7 @@ impl View {
         for (kind, resource) in [
             (Kind::KafkaCluster, ApiResource::erase::<KafkaCluster>(&())),
             (Kind::TopicRoute, ApiResource::erase::<TopicRoute>(&())),
+            (Kind::TopicFuse, ApiResource::erase::<TopicFuse>(&())),
         ] {
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
             let seen = Arc::clone(&self.seen);

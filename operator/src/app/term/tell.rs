@@ -1,4 +1,4 @@
-//! What a term tells people about clusters: statuses, events, and that they may go.
+//! What a term tells people about clusters and fuses: statuses, events, and which clusters may go.
 
 use sluice_mesh::name::ClusterName;
 
@@ -9,6 +9,8 @@ use crate::kafka_cluster::status;
 use crate::kafka_cluster::validate::Membership;
 use crate::observe::Observations;
 use crate::store::{Event, EventType, Kind, Resources};
+use crate::topic_fuse::validate::Asked;
+use crate::topic_fuse::{self, Seen};
 
 impl Term {
     pub(super) fn tell(&mut self, resources: &Resources, observations: &Observations, membership: &Membership) {
@@ -51,6 +53,36 @@ impl Term {
                 };
                 self.event(&cluster, kind, reason, sentence);
             }
+        }
+    }
+
+    /// Without a start there is nothing to compare fuses with.
+    pub(super) fn tell_of_fuses(&mut self, asked: &[Asked]) {
+        if !self.started {
+            return;
+        }
+        let document = self.context.publisher.document().borrow().clone();
+        let publish_trouble = self.context.publisher.failure();
+        let proxies = &self.context.proxies;
+        let told = self.fuses.look(
+            asked,
+            &Seen {
+                document: document.as_deref(),
+                publish_trouble: publish_trouble.as_deref(),
+                applied: &|revision| proxies.applied(revision),
+                now: clock::now(),
+            },
+        );
+        for (name, status) in told.statuses {
+            self.context.store.put_fuse_status(&name, status);
+        }
+        for event in told.events {
+            tracing::info!(fuse = event.name, reason = event.reason, "{}", event.message);
+            self.context.store.record_event(event);
+        }
+        if let Some(document) = &document {
+            let (produce, consume) = topic_fuse::tripped(document);
+            self.context.metrics.set_fuses_tripped(produce, consume);
         }
     }
 

@@ -59,6 +59,7 @@ fn document() -> Document {
             served_by: Some(proxy),
         }],
         topics: vec![],
+        fuses: vec![],
         limits: Limits::default(),
     }
 }

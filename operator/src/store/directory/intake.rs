@@ -165,11 +165,10 @@ fn identify(value: &Value) -> Result<(Kind, String), String> {
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
-    match text {
-        "KafkaCluster" => Ok(Kind::KafkaCluster),
-        "TopicRoute" => Ok(Kind::TopicRoute),
-        other => Err(format!("kind {other:?} is not known; known are KafkaCluster and TopicRoute")),
-    }
+    Kind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
+        let known = Kind::ALL.map(Kind::as_str).join(", ");
+        format!("kind {text:?} is not known; known are {known}")
+    })
 }
 
 /// The object that broken YAML was probably meant to be, so that its status can tell its author.
@@ -222,7 +221,7 @@ mod tests {
     fn strangers_are_refused_with_a_sentence() {
         for (text, words) in [
             ("apiVersion: v1\nkind: ConfigMap\n", "must be sluice.dev/v1alpha1"),
-            ("apiVersion: sluice.dev/v1alpha1\nkind: Route\n", "known are KafkaCluster and TopicRoute"),
+            ("apiVersion: sluice.dev/v1alpha1\nkind: Route\n", "known are KafkaCluster, TopicRoute, TopicFuse"),
             ("apiVersion: sluice.dev/v1alpha1\nkind: TopicRoute\n", "metadata.name is missing"),
             ("apiVersion: sluice.dev/v1alpha1\nkind: TopicRoute\nmetadata: {name: ../../x}\n", "lower-case letters"),
             ("just text", "apiVersion"),

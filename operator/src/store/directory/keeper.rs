@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::file;
 use super::intake;
-use super::objects::{Admitted, Key, Objects, Stored, path};
+use super::objects::{Admitted, Key, Object, Objects, Stored, path};
 use crate::clock;
 use crate::store::told::Told;
 use crate::store::{Event, EventType, Kind, Resource, Resources, Settings, StoreError};
@@ -72,7 +73,7 @@ impl Keeper {
 
     /// Takes back what was stored before a restart. What cannot be read begins anew.
     pub(super) fn restore(&mut self) -> Result<(), StoreError> {
-        for kind in [Kind::KafkaCluster, Kind::TopicRoute] {
+        for kind in Kind::ALL {
             let directory = self.root.join("status").join(kind.as_str().to_lowercase());
             file::make_directory(&directory)?;
             let failed = |source| StoreError::File { action: "list", path: directory.clone(), source };
@@ -185,18 +186,9 @@ impl Keeper {
         let mut resources = Resources { settings: self.settings.clone(), ..Resources::default() };
         for ((kind, name), object) in &self.objects.all {
             match kind {
-                Kind::KafkaCluster => {
-                    if let Some(typed) = object.typed() {
-                        let resource = Resource { object: typed, refused: object.refused.clone() };
-                        resources.clusters.insert(name.clone(), Arc::new(resource));
-                    }
-                }
-                Kind::TopicRoute => {
-                    if let Some(typed) = object.typed() {
-                        let resource = Resource { object: typed, refused: object.refused.clone() };
-                        resources.routes.insert(name.clone(), Arc::new(resource));
-                    }
-                }
+                Kind::KafkaCluster => insert(&mut resources.clusters, name, object),
+                Kind::TopicRoute => insert(&mut resources.routes, name, object),
+                Kind::TopicFuse => insert(&mut resources.fuses, name, object),
             }
         }
         self.sender.send_replace(Arc::new(resources));
@@ -212,16 +204,9 @@ impl Keeper {
         self.sender.send_if_modified(|resources| {
             let resources = Arc::make_mut(resources);
             match key.0 {
-                Kind::KafkaCluster => {
-                    if let (Some(known), Some(typed)) = (resources.clusters.get_mut(&key.1), object.typed()) {
-                        Arc::make_mut(known).object = typed;
-                    }
-                }
-                Kind::TopicRoute => {
-                    if let (Some(known), Some(typed)) = (resources.routes.get_mut(&key.1), object.typed()) {
-                        Arc::make_mut(known).object = typed;
-                    }
-                }
+                Kind::KafkaCluster => replace(&mut resources.clusters, &key.1, object),
+                Kind::TopicRoute => replace(&mut resources.routes, &key.1, object),
+                Kind::TopicFuse => replace(&mut resources.fuses, &key.1, object),
             }
             false
         });
@@ -301,5 +286,20 @@ impl Keeper {
             Ok(()) => self.told.note(kind, name, reason, message),
             Err(error) => tracing::error!(%error, "an event cannot be written"),
         }
+    }
+}
+
+/// Shows an object, if a version of it ever obeyed the rules.
+fn insert<K: DeserializeOwned>(shown: &mut BTreeMap<String, Arc<Resource<K>>>, name: &str, object: &Object) {
+    if let Some(typed) = object.typed() {
+        let resource = Resource { object: typed, refused: object.refused.clone() };
+        shown.insert(name.to_owned(), Arc::new(resource));
+    }
+}
+
+/// Shows an object that is shown already as it is now.
+fn replace<K: DeserializeOwned + Clone>(shown: &mut BTreeMap<String, Arc<Resource<K>>>, name: &str, object: &Object) {
+    if let (Some(known), Some(typed)) = (shown.get_mut(name), object.typed()) {
+        Arc::make_mut(known).object = typed;
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sluice_crds::condition::{ConditionType, Conditions};
 use sluice_crds::kafka_cluster::KafkaClusterReason;
-use sluice_crds::{KafkaCluster, TopicRoute};
+use sluice_crds::{KafkaCluster, TopicFuse, TopicRoute};
 
 use super::intake::{Intake, Written};
 use crate::store::Kind;
@@ -194,7 +194,7 @@ impl Objects {
         }
     }
 
-    /// What no file has any more is deleted: routes at once, clusters when nothing needs them.
+    /// What no file has any more is deleted: routes and fuses at once, clusters when nothing needs them.
     fn sweep(&mut self, seen: &BTreeSet<Key>, wall: Timestamp, now: Instant, admitted: &mut Admitted) {
         let absent: Vec<Key> = self.all.keys().filter(|key| !seen.contains(key)).cloned().collect();
         for key in absent {
@@ -288,6 +288,7 @@ fn judge(kind: Kind, name: &str, spec: &Value, old: Option<&Value>) -> Result<()
     match kind {
         Kind::KafkaCluster => judge_as::<KafkaCluster>(name, spec, old),
         Kind::TopicRoute => judge_as::<TopicRoute>(name, spec, old),
+        Kind::TopicFuse => judge_as::<TopicFuse>(name, spec, old),
     }
 }
 

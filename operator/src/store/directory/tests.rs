@@ -84,6 +84,34 @@ async fn a_status_is_written_once_kept_over_a_restart_and_written_again_when_it_
 }
 
 #[tokio::test]
+async fn a_fuse_comes_goes_and_survives_a_file_that_cannot_be_read() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("resources")).unwrap();
+    let file = root.path().join("resources/stop.yaml");
+    let text = "apiVersion: sluice.dev/v1alpha1\nkind: TopicFuse\nmetadata: {name: stop}\n\
+                spec: {topic: orders, produce: {state: Blocked}}\n";
+    std::fs::write(&file, text).unwrap();
+    let directory = open(root.path()).await;
+    let mut resources = directory.resources();
+    assert!(resources.borrow().fuses["stop"].object.spec.blocks_produce().is_some(), "read before open returns");
+    let status = TopicFuseStatus { revision: Some(7), ..TopicFuseStatus::default() };
+    directory.put_fuse_status("stop", status.clone());
+    let path = root.path().join("status/topicfuse/stop.yaml");
+    until_file(&path, |text| text.contains("revision: 7")).await;
+    assert_eq!(resources.borrow().fuses["stop"].object.status, Some(status));
+    for broken in [text.replace("Blocked", "Automatic"), text.replace("{state", "[state")] {
+        std::fs::write(&file, broken).unwrap();
+        let seen = until(&mut resources, |all| all.fuses["stop"].refused.is_some()).await;
+        assert!(seen.fuses["stop"].object.spec.blocks_produce().is_some(), "the last good one counts");
+        std::fs::write(&file, text).unwrap();
+        until(&mut resources, |all| all.fuses["stop"].refused.is_none()).await;
+    }
+    std::fs::remove_file(&file).unwrap();
+    until(&mut resources, |all| all.fuses.is_empty()).await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn events_are_told_once_in_a_row() {
     let root = tempfile::tempdir().unwrap();
     let directory = open(root.path()).await;

@@ -14,7 +14,7 @@ use kube::core::{DynamicObject, NamespaceResourceScope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sluice_crds::{KafkaCluster, TopicRoute};
+use sluice_crds::{KafkaCluster, TopicFuse, TopicRoute};
 
 use super::watch::Change;
 use crate::store::{Kind, Resource, Resources, Settings};
@@ -51,6 +51,14 @@ impl Kept for TopicRoute {
 
     fn is_step(before: &Self::Status, after: &Self::Status) -> bool {
         before.phase != after.phase
+    }
+}
+
+impl Kept for TopicFuse {
+    const KIND: Kind = Kind::TopicFuse;
+
+    fn is_step(before: &Self::Status, after: &Self::Status) -> bool {
+        before.produce != after.produce || before.consume != after.consume
     }
 }
 
@@ -218,8 +226,7 @@ impl<K: Kept> Table<K> {
         self.entries.iter().map(|(name, entry)| (name.clone(), Arc::clone(&entry.resource))).collect()
     }
 
-    /// The object's uid; none if it is not there.
-    pub(super) fn uid(&self, name: &str) -> Option<String> {
+    fn uid(&self, name: &str) -> Option<String> {
         self.entries.get(name)?.resource.object.meta().uid.clone()
     }
 
@@ -285,6 +292,7 @@ pub(super) fn is_newer(version: Option<&str>, than: Option<&str>) -> bool {
 pub(super) struct Objects {
     pub(super) clusters: Table<KafkaCluster>,
     pub(super) routes: Table<TopicRoute>,
+    pub(super) fuses: Table<TopicFuse>,
     settings: Settings,
     /// The trouble with the settings that was told last.
     settings_trouble: Option<String>,
@@ -310,7 +318,21 @@ impl Objects {
 
     /// Everything as readers see it.
     pub(super) fn shown(&self) -> Resources {
-        Resources { clusters: self.clusters.shown(), routes: self.routes.shown(), settings: self.settings.clone() }
+        Resources {
+            clusters: self.clusters.shown(),
+            routes: self.routes.shown(),
+            fuses: self.fuses.shown(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// An object's uid; none if it is not there.
+    pub(super) fn uid(&self, kind: Kind, name: &str) -> Option<String> {
+        match kind {
+            Kind::KafkaCluster => self.clusters.uid(name),
+            Kind::TopicRoute => self.routes.uid(name),
+            Kind::TopicFuse => self.fuses.uid(name),
+        }
     }
 
     /// Names of clusters that should carry the finalizer and do not. Nothing can lie on one that never answered: its author

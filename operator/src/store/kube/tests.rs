@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::*;
 use crate::testing::document;

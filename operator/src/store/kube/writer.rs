@@ -1,5 +1,5 @@
 //! Writes statuses and finalizers beside everything else. What is to be written is looked up when it is written, so the
-//! latest always wins and nothing is queued twice, but for the phases of a move, which are written one after the other;
+//! latest always wins and nothing is queued twice, but for the steps that people watch, which are written one after the other;
 //! what fails is tried again for as long as it is still wanted.
 
 use std::collections::BTreeSet;
@@ -86,6 +86,7 @@ enum Outcome {
 pub(super) struct Writer {
     clusters: Api<DynamicObject>,
     routes: Api<DynamicObject>,
+    fuses: Api<DynamicObject>,
     view: Arc<View>,
     jobs: Arc<Jobs>,
     lost: CancellationToken,
@@ -102,7 +103,8 @@ impl Writer {
     ) -> Self {
         let clusters = super::api_of::<sluice_crds::KafkaCluster>(client, namespace);
         let routes = super::api_of::<sluice_crds::TopicRoute>(client, namespace);
-        Self { clusters, routes, view, jobs, lost, told: Mutex::default() }
+        let fuses = super::api_of::<sluice_crds::TopicFuse>(client, namespace);
+        Self { clusters, routes, fuses, view, jobs, lost, told: Mutex::default() }
     }
 
     /// Writes for as long as this process leads.
@@ -154,6 +156,9 @@ impl Writer {
             }
             Job::Status(Kind::TopicRoute, name) => {
                 (name, self.write_status(&self.routes, name, |objects| &mut objects.routes).await)
+            }
+            Job::Status(Kind::TopicFuse, name) => {
+                (name, self.write_status(&self.fuses, name, |objects| &mut objects.fuses).await)
             }
             Job::Hold(name) => (name, self.write_finalizers(name, true).await),
             Job::Release(name) => (name, self.write_finalizers(name, false).await),

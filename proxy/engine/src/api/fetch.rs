@@ -1,6 +1,7 @@
 //! Fetch. A request for plain topics alone passes as it lies. Else each answer comes from one source: the broker itself
 //! (the live turn), or the leader of one old segment (a relay turn), in rotation; all other partitions are empty entries
-//! with the last known watermarks.
+//! with the last known watermarks. Topics whose reads a fuse has stopped are left out of what is asked for, and a request
+//! for nothing else waits here as it would at a broker that has nothing.
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub(crate) use self::waiting::Waiting;
 use self::wants::{At, OldSpot, Want, Wants};
 use crate::ask::Ask;
 use crate::code;
+use crate::fuse;
 use crate::outcome::{Frame, Outcome, RequestHead, Scope};
 use crate::route;
 use crate::slot::SlotState;
@@ -56,6 +58,8 @@ struct Job {
     asked: bool,
     refreshed: bool,
     held: bool,
+    /// When it began to wait for a fuse to close, on the driver's clock.
+    fused_since: Option<u64>,
 }
 
 /// The whole request is there.
@@ -80,6 +84,7 @@ pub(crate) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         };
         return local(head, &answer, &[]);
     }
+    scope.memory.stops.carries_others();
     let mut plain = true;
     let mut last: Option<(*const u8, usize)> = None;
     let mut waiting = Waiting::begin(scope);
@@ -87,8 +92,9 @@ pub(crate) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         let this = (topic.as_ptr(), topic.len());
         if plain && last != Some(this) {
             last = Some(this);
-            plain = route::place(scope.world, scope.broker.cluster, topic).is_plain();
-            waiting.topic(topic);
+            plain = route::place(scope.world, scope.broker.cluster, topic).is_plain()
+                && !fuse::stops_reads(topic, scope.world);
+            waiting.topic(topic, false);
         }
         if plain {
             waiting.partition(partition.index, 0);
@@ -111,6 +117,7 @@ pub(crate) fn decide(mut frame: Frame<'_>, scope: &mut Scope<'_>) -> Outcome {
         asked: false,
         refreshed: false,
         held: false,
+        fused_since: None,
     };
     job.serve(scope)
 }
@@ -140,6 +147,11 @@ impl Job {
             Ok(found) => found,
             Err(error) => return error.into(),
         };
+        let asked = Head { max_wait_ms: self.left_to_wait(asked.max_wait_ms, scope.now), ..asked };
+        let fused = wants.fused();
+        if fused > 0 && fused == wants.list.len() {
+            return self.wait_for_fuses(&asked, &wants, scope);
+        }
         if !self.asked {
             self.asked = true;
             let questions = doubt::questions(&wants, scope, asked.isolation_level);
@@ -183,6 +195,7 @@ impl Job {
         if sources == 0 {
             return self.answer_all(&wants, scope);
         }
+        scope.memory.stops.reads_stopped(fused);
         let turn = scope.memory.turn % sources;
         if sources > 1 {
             scope.memory.turn = scope.memory.turn.wrapping_add(1);
@@ -191,6 +204,27 @@ impl Job {
             Some((position, old, broker)) => self.relay(asked, &wants, *position, *old, *broker, scope),
             None => self.live(asked, &wants, olds > 0 || urgent, scope),
         }
+    }
+
+    /// Nothing but what fuses have stopped: it waits as long as a broker might let it wait, unless one of them closes.
+    fn wait_for_fuses(mut self, asked: &Head, wants: &Wants, scope: &mut Scope<'_>) -> Outcome {
+        let since = *self.fused_since.get_or_insert(scope.now);
+        let left = u64::try_from(asked.max_wait_ms).unwrap_or(0);
+        let longest = since.saturating_add(scope.world.model.limits.max_hold_millis);
+        let until = scope.now.saturating_add(left).min(longest);
+        if scope.now >= until {
+            return self.answer_all(wants, scope);
+        }
+        Outcome::Hold(until, Box::new(move |scope| self.serve(scope)))
+    }
+
+    /// What is left of the client's patience.
+    fn left_to_wait(&self, max_wait_ms: i32, now: u64) -> i32 {
+        let Some(since) = self.fused_since else {
+            return max_wait_ms;
+        };
+        let waited = i32::try_from(now.saturating_sub(since)).unwrap_or(i32::MAX);
+        max_wait_ms.saturating_sub(waited).max(0)
     }
 
     /// A changed world does not end this wait early.
@@ -218,6 +252,7 @@ impl Job {
     }
 
     fn answer_all(&self, wants: &Wants, scope: &mut Scope<'_>) -> Outcome {
+        scope.memory.stops.reads_stopped(wants.fused());
         match wants.fallback(self.head, scope) {
             Ok(bytes) => Outcome::Answer(bytes),
             Err(error) => error.into(),
@@ -235,14 +270,14 @@ impl Job {
             FetchPlan { entries: Vec::new(), cursor: 0, extra: None, extra_topics: 0, relay: None, fallback: None };
         for want in &wants.list {
             let (topic, role) = match &want.at {
-                At::Plain | At::Error(_) => continue,
+                At::Plain | At::Fused(_) | At::Error(_) => continue,
                 At::Live(topic, spot) => (topic, Role::Live(*spot)),
                 At::Old(topic, _) => (topic, Role::Blank(code::NONE)),
                 At::Blank(topic, error) => (topic, Role::Blank(*error)),
             };
             plan.entries.push(Planned { topic: Arc::clone(topic), partition: want.index, role });
         }
-        let has_errors = wants.list.iter().any(|want| matches!(want.at, At::Error(_)));
+        let leaves_out = wants.list.iter().any(|want| want.at.is_left_out());
         let body = self.bytes.get_mut(self.body_at..).unwrap_or_default();
         let mut request = match FetchRequest::parse(version, body) {
             Ok(request) => request,
@@ -255,20 +290,20 @@ impl Job {
                 return;
             };
             match &want.at {
-                At::Plain => {}
+                At::Plain | At::Fused(_) | At::Error(_) => {}
                 At::Live(_, spot) => physical(partition, spot.physical),
-                At::Old(..) | At::Blank(..) | At::Error(_) => physical(partition, NOWHERE),
+                At::Old(..) | At::Blank(..) => physical(partition, NOWHERE),
             }
         });
-        if !has_errors {
+        if !leaves_out {
             let state = SlotState::Fetch(FetchSlot { plan: Some(Box::new(plan)), waiting });
             return Outcome::Send(Source::Main, Bytes::from(self.bytes), state);
         }
         let mut places = wants.list.iter();
-        let body = request.subset(|_, _| places.next().is_some_and(|want| !matches!(want.at, At::Error(_))));
+        let body = request.subset(|_, _| places.next().is_some_and(|want| !want.at.is_left_out()));
         let mut whole = self.bytes.get(PREFIX..self.body_at).unwrap_or_default().to_vec();
         whole.extend_from_slice(&body);
-        let (extra, topics) = match wants.extra(version, |want| matches!(want.at, At::Error(_)), scope) {
+        let (extra, topics) = match wants.extra(version, |want| want.at.is_left_out(), scope) {
             Ok(extra) => extra,
             Err(error) => return error.into(),
         };
@@ -320,7 +355,7 @@ impl Job {
         for want in &others {
             let error = match &want.at {
                 At::Blank(_, error) | At::Error(error) => *error,
-                At::Plain | At::Live(..) | At::Old(..) => code::NONE,
+                At::Plain | At::Live(..) | At::Old(..) | At::Fused(_) => code::NONE,
             };
             let partition = want.index;
             entries.push(Planned { topic: Arc::clone(topic), partition, role: Role::Blank(error) });

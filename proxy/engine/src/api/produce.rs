@@ -1,31 +1,32 @@
 //! Produce: streamed, decided partition by partition at the 61 bytes of the batch header, before anything of the partition
 //! goes on.
 //!
-//! A frame whose first partition is fenced is held as a whole; one whose only topic is not served here is swallowed and
-//! answered. A partition that turns up behind others is refused in place: one bit of its CRC is flipped, the broker refuses
-//! it, and the slot replaces that answer by ours.
+//! A frame whose first topic is fenced or stopped by a fuse is held as a whole; one whose only topic is not served here, or
+//! refused, is swallowed and answered. A partition that turns up behind others is refused in place: one bit of its CRC is
+//! flipped, the broker refuses it, and the slot replaces that answer by ours.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluice_mesh::document::Fence;
-use sluice_mesh::model::{TopicModel, World};
+use sluice_mesh::model::World;
 use sluice_wire::frame::PREFIX;
 use sluice_wire::header::{MAX_REQUEST_HEADER, RequestHeader};
 use sluice_wire::walk::produce::{self as walk, Event, Walker};
 
 use self::current::{BatchStep, Current, TopicState};
+use self::start::Start;
 use crate::ask::{Ask, Reply};
+use crate::fuse::{Asked, Stop};
 use crate::memory::ProducerKey;
 use crate::outcome::{RequestHead, Scope};
-use crate::route::{self, Place};
 use crate::slot::Slot;
 use crate::step::CloseReason;
 
 pub(crate) mod answer;
 mod current;
+mod start;
 
 /// Bytes by which a frame's start is gathered when a chunk ends inside it.
 const GATHER: usize = 512;
@@ -65,6 +66,15 @@ pub(crate) enum What {
     Duplicate,
     /// Refused because of the fence of this attempt: answered when the fence is off, at last at `until`.
     Fenced { attempt: u64, until: u64 },
+    /// Refused because of a fuse: answered when that says so.
+    Fused(Stop),
+}
+
+/// The topics of a frame that fuses have refused.
+pub(crate) fn fused_topics(notes: &[Note]) -> impl Iterator<Item = &Arc<str>> {
+    let mut last: Option<&Arc<str>> = None;
+    let topics = notes.iter().filter(|note| matches!(note.what, What::Fused(_))).map(|note| &note.topic);
+    topics.filter(move |topic| !last.replace(*topic).is_some_and(|before| Arc::ptr_eq(before, topic)))
 }
 
 /// What the driver is to do next.
@@ -99,6 +109,8 @@ enum Due {
 #[derive(Default)]
 pub(crate) struct ProduceFrame {
     walker: Option<Walker>,
+    /// When the frame's start was looked at first.
+    seen: Option<u64>,
     current: Option<Current>,
     due: Due,
     reply: Option<Reply>,
@@ -124,6 +136,7 @@ enum Advance {
 impl ProduceFrame {
     /// A new frame begins.
     pub(crate) fn begin(&mut self) {
+        self.seen = None;
         self.current = None;
         self.due = Due::Nothing;
         self.reply = None;
@@ -201,22 +214,15 @@ impl ProduceFrame {
         let Some(peek) = walk::peek(head.version, length, body).map_err(malformed)? else {
             return Ok(Opened::NeedMore);
         };
-        let world = scope.world;
-        let refused = match &peek.first {
-            None => false,
-            Some((name, _)) => match route::place(world, scope.broker.cluster, name) {
-                Place::Here(topic) => match topic.and_then(|topic| Some((topic, world.fence(topic)?))) {
-                    Some((topic, fence)) => {
-                        let until = fence_until(topic, fence, peek.head.timeout_ms, scope);
-                        if scope.now < until {
-                            return Ok(Opened::Hold(until));
-                        }
-                        true
-                    }
-                    None => false,
-                },
-                Place::Elsewhere | Place::Hidden => true,
-            },
+        let asked = Asked {
+            seen: *self.seen.get_or_insert(scope.now),
+            timeout_ms: peek.head.timeout_ms,
+            several: peek.head.topics > 1,
+        };
+        let refused = match peek.first.map_or(Start::Go, |(topic, _)| start::decide(topic, asked, scope)) {
+            Start::Go => false,
+            Start::Refused => true,
+            Start::Hold(until) => return Ok(Opened::Hold(until)),
         };
         if refused && peek.head.acks == 0 {
             return Err(CloseReason::UnansweredRefused);
@@ -227,11 +233,11 @@ impl ProduceFrame {
         };
         self.walker = Some(walker.map_err(malformed)?);
         self.current = Some(Current {
-            world: world.clone(),
-            lease: Arc::clone(&world.model.produce_lease),
-            swallow: refused && peek.head.topics == 1,
+            world: scope.world.clone(),
+            lease: Arc::clone(&scope.world.model.produce_lease),
+            swallow: refused && !asked.several,
             acks: peek.head.acks,
-            timeout_ms: peek.head.timeout_ms,
+            asked,
             begun: scope.now,
             prefix,
             topic: TopicState::Plain,
@@ -357,7 +363,7 @@ impl ProduceFrame {
                 Event::Topic(_) => current.enter_topic(walker.topic(), scope),
                 Event::Partition(partition) => {
                     current.partition = partition.index;
-                    if let Some(reason) = current.enter_partition() {
+                    if let Some(reason) = current.enter_partition(scope) {
                         return Advance::Close(reason);
                     }
                 }
@@ -366,7 +372,7 @@ impl ProduceFrame {
                     let Some(current) = self.current.take() else {
                         return Advance::Close(CloseReason::Malformed);
                     };
-                    return match current.finish(head, slots) {
+                    return match current.finish(head, slots, scope) {
                         Ok(()) => Advance::End,
                         Err(reason) => Advance::Close(reason),
                     };
@@ -380,12 +386,6 @@ enum Opened {
     Go,
     Hold(u64),
     NeedMore,
-}
-
-/// When the hold by the topic's fence ends for this connection.
-fn fence_until(topic: &TopicModel, fence: &Fence, timeout_ms: i32, scope: &mut Scope<'_>) -> u64 {
-    let hold = longest_hold(timeout_ms, scope.world).min(fence.hold_millis);
-    scope.memory.fence_until(&topic.name, fence.attempt, scope.now.saturating_add(hold))
 }
 
 /// The longest that a Produce may wait for any reason: a third of what the client gives it.

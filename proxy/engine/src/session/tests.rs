@@ -4,6 +4,8 @@ pub(crate) mod rig;
 
 mod expired;
 mod fetch;
+mod fuse_fetch;
+mod fuse_produce;
 mod hostile;
 mod ordering;
 mod others;

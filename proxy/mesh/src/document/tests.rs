@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixture::{document, entry};
+use crate::fixture::{document, entry, fuse};
 
 #[test]
 fn a_sealed_document_is_read_back_equal() {
@@ -47,12 +47,45 @@ fn a_newer_format_is_named_as_such() {
 #[test]
 fn unknown_fields_are_ignored_but_covered_by_the_digest() {
     let mut value = to_value(&document());
-    value["fuses"] = serde_json::json!([{"topic": "orders"}]);
+    value["resets"] = serde_json::json!([{"group": "billing"}]);
     value["digest"] = Value::String(digest_of(value.clone()));
     let read = Document::parse(value.to_string().as_bytes()).unwrap();
     assert_eq!(read.topics, document().topics);
-    value["fuses"] = serde_json::json!([]);
+    value["resets"] = serde_json::json!([]);
     assert!(matches!(Document::parse(value.to_string().as_bytes()), Err(DocumentError::Digest { .. })));
+}
+
+#[test]
+fn a_fuse_is_read_back_as_it_was_written() {
+    let mut tripped = document();
+    tripped.fuses = vec![
+        fuse("orders", Some(FuseAction::Hold), false),
+        fuse("payments", Some(FuseAction::Reject), true),
+        fuse("refunds", None, true),
+    ];
+    let tripped = tripped.seal();
+    let expected = serde_json::json!([
+        {"topic": "orders", "name": "stop-orders", "produce": "hold"},
+        {"topic": "payments", "name": "stop-payments", "produce": "reject", "consume": true},
+        {"topic": "refunds", "name": "stop-refunds", "consume": true},
+    ]);
+    assert_eq!(to_value(&tripped)["fuses"], expected);
+    assert_eq!(Document::parse(&tripped.to_json()).unwrap(), tripped);
+    assert_eq!(Document::parse(&tripped.to_json_pretty()).unwrap(), tripped);
+    // A fuse that is closed by hand in the file is noticed.
+    let closed = Document { fuses: Vec::new(), ..tripped };
+    assert!(matches!(Document::parse(&closed.to_json()), Err(DocumentError::Digest { revision: 7 })));
+    // Without one nothing differs from a document of before.
+    assert!(to_value(&document()).get("fuses").is_none());
+}
+
+#[test]
+fn what_a_fuse_does_has_to_be_known() {
+    let mut value = to_value(&document());
+    value["fuses"] = serde_json::json!([{"topic": "orders", "name": "stop-orders", "produce": "drop"}]);
+    value["digest"] = Value::String(digest_of(value.clone()));
+    let refused = Document::parse(value.to_string().as_bytes()).unwrap_err();
+    assert!(matches!(&refused, DocumentError::Shape(reason) if reason.to_string().contains("drop")), "{refused}");
 }
 
 proptest! {

@@ -38,6 +38,15 @@ pub(super) fn build(document: Document) -> Result<Model, BuildError> {
             return Err(twice("topic", &entry.name));
         }
     }
+    let mut fuses = HashMap::with_capacity(document.fuses.len());
+    for fuse in &document.fuses {
+        if fuse.produce.is_none() && !fuse.consume {
+            return Err(inconsistent(format!("fuse {} of topic {} stops nothing", fuse.name, fuse.topic)));
+        }
+        if fuses.insert(fuse.topic.clone(), fuse.clone()).is_some() {
+            return Err(twice("fuse of topic", &fuse.topic));
+        }
+    }
     Ok(Model {
         revision: document.revision,
         cluster_id: clusters.get(usize::from(home.0)).map(|home| home.cluster_id.clone()).unwrap_or_default(),
@@ -45,6 +54,7 @@ pub(super) fn build(document: Document) -> Result<Model, BuildError> {
         clusters,
         brokers,
         topics,
+        fuses,
         limits: document.limits.clone(),
         produce_lease: Arc::new(()),
         document,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::chain::EPOCH_STEP;
-use crate::document::Topic;
-use crate::fixture::{cluster, document, entry, id, moved, proxy, topic};
+use crate::document::{FuseAction, Topic};
+use crate::fixture::{cluster, document, entry, fuse, id, moved, proxy, topic};
 
 fn model() -> Model {
     Model::build(document()).unwrap()
@@ -125,6 +125,10 @@ fn what_is_not_consistent_is_refused() {
         }),
         ("maxFrameBytes", |d| d.limits.max_frame_bytes = 10),
         ("maxFrameBytes", |d| d.limits.max_frame_bytes = u32::MAX),
+        ("fuse of topic orders is given twice", |d| {
+            d.fuses = vec![fuse("orders", Some(FuseAction::Hold), false), fuse("orders", None, true)];
+        }),
+        ("fuse stop-orders of topic orders stops nothing", |d| d.fuses = vec![fuse("orders", None, false)]),
         ("maxInFlight", |d| d.limits.max_in_flight = 0),
         ("maxHoldMillis", |d| d.limits.max_hold_millis = 8_001),
     ];
@@ -136,6 +140,24 @@ fn what_is_not_consistent_is_refused() {
             other => panic!("{number} ({word}): {other:?}"),
         }
     }
+}
+
+#[test]
+fn fuses_are_found_by_name_and_by_bytes() {
+    let model = model();
+    assert!(model.fuse("orders").is_none() && model.fuse_by_bytes(b"orders").is_none());
+    let mut tripped = document();
+    // A topic that no cluster has is stopped too, should it be made; one that has moved is, wherever it is.
+    tripped.fuses = vec![fuse("orders", Some(FuseAction::Hold), false), fuse("moved", None, true)];
+    let model = Model::build(tripped.clone()).unwrap();
+    for expected in &tripped.fuses {
+        assert_eq!(model.fuse(expected.topic.as_str()), Some(expected));
+        assert_eq!(model.fuse_by_bytes(expected.topic.as_str().as_bytes()), Some(expected));
+    }
+    for other in [&b"order"[..], b"orders2", b"ORDERS", b"", b"\xff\xfe"] {
+        assert_eq!(model.fuse_by_bytes(other), None);
+    }
+    assert_eq!((model.fuse("orders2"), model.fuses.len()), (None, 2));
 }
 
 #[test]

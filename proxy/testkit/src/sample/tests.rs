@@ -47,3 +47,14 @@ fn the_builder_changes_document_and_views() {
     assert_eq!(world.leader(STITCHED, 0), Some((west(3), 9 + 1024)));
     assert!(!WorldBuilder::sample().unlisted(WEST).build().all_listed());
 }
+
+#[test]
+fn a_fuse_trips_and_closes() {
+    let tripped = WorldBuilder::sample().fused(PLAIN, Some(FuseAction::Hold), false).fused(BOTH, None, true);
+    let world = tripped.build();
+    assert_eq!(world.model.fuse(PLAIN), Some(&fuse(PLAIN, Some(FuseAction::Hold), false)));
+    assert_eq!(world.model.fuse(BOTH).map(|fuse| fuse.name.as_str()), Some("stop-both"));
+    let changed = tripped.fused(PLAIN, Some(FuseAction::Reject), true).fused(BOTH, None, false).build();
+    assert_eq!(changed.model.fuse(PLAIN), Some(&fuse(PLAIN, Some(FuseAction::Reject), true)));
+    assert_eq!(changed.model.fuses.len(), 1);
+}

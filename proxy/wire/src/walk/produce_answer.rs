@@ -154,12 +154,14 @@ fn next(version: i16, body: &[u8], place: &mut Place) -> Result<Option<(usize, P
 }
 
 /// One partition's result in an answer of our own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionResult {
     /// Its index.
     pub index: i32,
     /// Error; 0 for success.
     pub error_code: i16,
+    /// The error in words, if its code does not say enough. Told from version 8 on.
+    pub error_message: Option<StrBytes>,
     /// Offset of the first record; -1 if not known.
     pub base_offset: i64,
     /// Log start; -1 if not known.
@@ -200,7 +202,7 @@ pub fn build(results: &[(&str, &[PartitionResult])], endpoints: &[Endpoint]) -> 
     answer
 }
 
-/// Sets error, offset and leader hint of one partition in a decoded answer, and says whether there is such a partition.
+/// Sets error, message, offset and leader hint of one partition in a decoded answer, and says whether there is such a partition.
 pub fn set_result(answer: &mut ProduceResponse, topic: &str, result: &PartitionResult) -> bool {
     let mut found = false;
     for entry in answer.responses.iter_mut().filter(|entry| entry.name.as_str() == topic) {
@@ -218,7 +220,7 @@ fn apply(partition: &mut PartitionProduceResponse, result: &PartitionResult) {
     partition.log_append_time_ms = -1;
     partition.log_start_offset = result.log_start_offset;
     partition.record_errors.clear();
-    partition.error_message = None;
+    partition.error_message.clone_from(&result.error_message);
     partition.current_leader = match result.leader {
         Some((node_id, epoch)) => {
             LeaderIdAndEpoch::default().with_leader_id(BrokerId(node_id)).with_leader_epoch(epoch)
@@ -242,7 +244,7 @@ pub fn add_endpoint(answer: &mut ProduceResponse, endpoint: &Endpoint) {
     );
 }
 
-/// The whole answer frame. What the version has no place for (hints below 10) is left out.
+/// The whole answer frame. What the version has no place for (hints below 10, messages below 8) is left out.
 pub fn encode(version: i16, correlation_id: i32, answer: &ProduceResponse) -> Result<Bytes, WireError> {
     frame::encode_answer(ApiKey::Produce, version, correlation_id, answer)
 }

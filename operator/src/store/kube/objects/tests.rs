@@ -120,6 +120,34 @@ fn every_phase_is_written_however_fast_they_come() {
 }
 
 #[test]
+fn a_fuse_that_trips_and_closes_again_is_seen_to_have_done_both() {
+    use sluice_crds::topic_fuse::{FuseDirection, Position};
+    let of = |state, generation| sluice_crds::TopicFuseStatus {
+        observed_generation: Some(generation),
+        produce: Some(FuseDirection { state }),
+        ..Default::default()
+    };
+    let mut object = route("a", 1, "x");
+    object.types = Some(kube::core::TypeMeta { api_version: "sluice.dev/v1alpha1".into(), kind: "TopicFuse".into() });
+    object.data["spec"] = json!({"topic": "orders", "produce": {"state": "Blocked"}});
+    let mut objects = Objects::default();
+    assert!(objects.fuses.take(Change::All(vec![object])).news);
+    assert_eq!(objects.shown().fuses["a"].object.spec.topic, "orders");
+    assert_eq!(objects.uid(Kind::TopicFuse, "a").as_deref(), Some("uid-a"));
+    for (state, generation) in
+        [(Position::Closed, 1), (Position::Tripped, 2), (Position::Tripped, 3), (Position::Closed, 4)]
+    {
+        objects.fuses.put("a", of(state, generation));
+    }
+    let written: Vec<_> = std::iter::from_fn(|| objects.fuses.wanted_status("a").filter(|wanted| wanted.more))
+        .map(|wanted| wanted.apply["status"]["observedGeneration"].clone())
+        .collect();
+    assert_eq!(written, [json!(1), json!(3)]);
+    let last = objects.fuses.wanted_status("a").unwrap().apply;
+    assert_eq!((&last["kind"], &last["status"]["produce"]["state"]), (&json!("TopicFuse"), &json!("Closed")));
+}
+
+#[test]
 fn what_cannot_be_read_keeps_what_could_be_and_is_told_once() {
     let mut table = Table::<TopicRoute>::default();
     table.take(Change::All(vec![route("a", 1, "x")]));

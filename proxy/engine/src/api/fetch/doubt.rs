@@ -68,7 +68,7 @@ pub(super) fn questions(wants: &Wants, scope: &mut Scope<'_>, isolation: i8) -> 
         let (topic, spot) = match &want.at {
             At::Live(topic, spot) => (topic, *spot),
             At::Old(topic, old) => (topic, old.spot),
-            At::Plain | At::Blank(..) | At::Error(_) => continue,
+            At::Plain | At::Blank(..) | At::Fused(_) | At::Error(_) => continue,
         };
         let index = want.index;
         let now = scope.now;

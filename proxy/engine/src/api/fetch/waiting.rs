@@ -1,5 +1,6 @@
 //! What a Fetch that may wait at its broker has asked for. When one of its topics is served otherwise before the broker
-//! has answered, the client is answered from here: a wait for a log that takes no writes any more would outlast a move.
+//! has answered, the client is answered from here: a wait for a log that takes no writes any more would outlast a move, and
+//! what comes to a topic whose reads a fuse has stopped meanwhile is not for the client.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use sluice_wire::WireError;
 
 use super::wants::{At, Want, Wants};
 use crate::code;
+use crate::fuse;
 use crate::outcome::{RequestHead, Scope};
 use crate::route;
 
@@ -30,10 +32,18 @@ pub(crate) struct Waiting {
     revision: u64,
     /// All names, one behind the other.
     names: String,
-    /// Where each topic's name and partitions end.
-    topics: Vec<(usize, usize)>,
+    topics: Vec<Topic>,
     /// Index, and generation of the segment that takes writes.
     partitions: Vec<(i32, u8)>,
+}
+
+/// Where a topic's name and partitions end.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    name: usize,
+    partitions: usize,
+    /// A fuse had stopped its reads.
+    fused: bool,
 }
 
 impl Waiting {
@@ -55,20 +65,20 @@ impl Waiting {
     }
 
     /// One more topic.
-    pub(super) fn topic(&mut self, name: &str) {
+    pub(super) fn topic(&mut self, name: &str, fused: bool) {
         if self.fits() {
             self.names.push_str(name);
-            self.topics.push((self.names.len(), self.partitions.len()));
+            self.topics.push(Topic { name: self.names.len(), partitions: self.partitions.len(), fused });
         }
     }
 
     /// One more partition of the last topic.
     pub(super) fn partition(&mut self, index: i32, generation: u8) {
         if self.fits()
-            && let Some((_, end)) = self.topics.last_mut()
+            && let Some(topic) = self.topics.last_mut()
         {
             self.partitions.push((index, generation));
-            *end = self.partitions.len();
+            topic.partitions = self.partitions.len();
         }
     }
 
@@ -79,26 +89,31 @@ impl Waiting {
 
     /// Where the buffers lie.
     #[cfg(test)]
-    pub(crate) fn buffers(&self) -> (*const u8, *const (usize, usize), *const (i32, u8)) {
+    pub(crate) fn buffers(&self) -> (*const u8, *const Topic, *const (i32, u8)) {
         (self.names.as_ptr(), self.topics.as_ptr(), self.partitions.as_ptr())
     }
 
-    fn topics(&self) -> impl Iterator<Item = (&str, &[(i32, u8)])> {
+    /// Name, whether a fuse had stopped it, partitions.
+    fn topics(&self) -> impl Iterator<Item = (&str, bool, &[(i32, u8)])> {
         let mut begin = (0, 0);
-        self.topics.iter().map(move |end| {
-            let start = std::mem::replace(&mut begin, *end);
-            let name = self.names.get(start.0..end.0).unwrap_or_default();
-            (name, self.partitions.get(start.1..end.1).unwrap_or_default())
+        self.topics.iter().map(move |topic| {
+            let start = std::mem::replace(&mut begin, (topic.name, topic.partitions));
+            let name = self.names.get(start.0..topic.name).unwrap_or_default();
+            (name, topic.fused, self.partitions.get(start.1..topic.partitions).unwrap_or_default())
         })
     }
 
-    /// A topic is not served any more as it was when the request was sent: by another cluster, or with another chain.
+    /// A topic is not served any more as it was when the request was sent: by another cluster, with another chain, or a
+    /// fuse has tripped or closed.
     pub(super) fn is_overtaken(&mut self, scope: &Scope<'_>) -> bool {
         let model = &scope.world.model;
         if self.revision == model.revision {
             return false;
         }
-        let overtaken = self.topics().any(|(name, partitions)| {
+        let overtaken = self.topics().any(|(name, fused, partitions)| {
+            if fuse::stops_reads(name, scope.world) != fused {
+                return true;
+            }
             let Ok(entry) = route::place(scope.world, scope.broker.cluster, name).entry() else {
                 return true;
             };
@@ -113,20 +128,23 @@ impl Waiting {
     /// The whole answer: where to go for what has moved, empty entries for the rest.
     pub(super) fn answer(&self, head: RequestHead, scope: &mut Scope<'_>) -> Result<Bytes, WireError> {
         let mut wants = Wants { names: Vec::with_capacity(self.topics.len()), list: Vec::new() };
-        for (topic, (name, partitions)) in self.topics().enumerate() {
+        for (topic, (name, _, partitions)) in self.topics().enumerate() {
             wants.names.push(name.to_owned());
             let place = route::place(scope.world, scope.broker.cluster, name).entry();
+            let fused = fuse::stops_reads(name, scope.world);
             wants.list.extend(partitions.iter().map(|(index, _)| Want {
                 topic,
                 index: *index,
                 max_bytes: 0,
                 at: match place {
+                    Ok(entry) if fused => At::Fused(entry.map(Arc::clone)),
                     Ok(None) => At::Plain,
                     Ok(Some(topic)) => At::Blank(Arc::clone(topic), code::NONE),
                     Err(error) => At::Error(error),
                 },
             }));
         }
+        scope.memory.stops.reads_stopped(wants.fused());
         wants.fallback(head, scope)
     }
 }

@@ -12,6 +12,7 @@ use sluice_wire::walk::fetch_request::Partition;
 use super::Waiting;
 use crate::api::facts;
 use crate::code;
+use crate::fuse;
 use crate::memory::{Odd, Spot};
 use crate::outcome::{RequestHead, Scope};
 use crate::route;
@@ -35,8 +36,17 @@ pub(super) enum At {
     Old(Arc<TopicModel>, OldSpot),
     /// Here, but nothing can be read at this offset: an empty entry, or this error.
     Blank(Arc<TopicModel>, i16),
+    /// Here, but a fuse stops its reads: an empty entry, and nothing is asked for.
+    Fused(Option<Arc<TopicModel>>),
     /// On another cluster, or nowhere.
     Error(i16),
+}
+
+impl At {
+    /// The broker is not asked for it at all.
+    pub(super) fn is_left_out(&self) -> bool {
+        matches!(self, Self::Fused(_) | Self::Error(_))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -71,16 +81,24 @@ impl Wants {
         self.list.iter().enumerate().filter_map(usable).collect()
     }
 
+    /// Partitions whose reads are stopped by fuses.
+    pub(super) fn fused(&self) -> usize {
+        self.list.iter().filter(|want| matches!(want.at, At::Fused(_))).count()
+    }
+
     /// All of it, for the time that the request may wait at its broker.
     pub(super) fn remember(&self, waiting: &mut Waiting) {
         let mut last = None;
         for want in &self.list {
             if last.replace(want.topic) != Some(want.topic) {
-                waiting.topic(self.names.get(want.topic).map_or("", String::as_str));
+                let name = self.names.get(want.topic).map_or("", String::as_str);
+                waiting.topic(name, matches!(want.at, At::Fused(_)));
             }
             let generation = match &want.at {
-                At::Live(topic, _) | At::Old(topic, _) | At::Blank(topic, _) => topic.generation(want.index),
-                At::Plain | At::Error(_) => 0,
+                At::Live(topic, _) | At::Old(topic, _) | At::Blank(topic, _) | At::Fused(Some(topic)) => {
+                    topic.generation(want.index)
+                }
+                At::Plain | At::Fused(None) | At::Error(_) => 0,
             };
             waiting.partition(want.index, generation);
         }
@@ -127,13 +145,13 @@ impl Wants {
 fn entry(name: &str, want: &Want, scope: &mut Scope<'_>) -> Entry {
     let index = want.index;
     match &want.at {
-        At::Plain => Entry::empty(index, -1, -1, -1),
+        At::Plain | At::Fused(None) => Entry::empty(index, -1, -1, -1),
         At::Error(error) => {
             let hint = (*error == code::NOT_LEADER_OR_FOLLOWER).then(|| route::hint(scope.world, name, index));
             let leader = hint.flatten().map(|hint| hint.leader());
             Entry { leader, ..Entry::error(index, *error) }
         }
-        At::Live(topic, _) | At::Old(topic, _) | At::Blank(topic, code::NONE) => {
+        At::Live(topic, _) | At::Old(topic, _) | At::Fused(Some(topic)) | At::Blank(topic, code::NONE) => {
             let marks = watermarks(topic, index, scope);
             Entry::empty(index, marks.high_watermark, marks.last_stable, marks.log_start)
         }
@@ -163,6 +181,7 @@ pub(super) fn watermarks(topic: &TopicModel, partition: i32, scope: &mut Scope<'
 /// Where an asked partition is.
 pub(super) fn at(name: &str, partition: &Partition, scope: &mut Scope<'_>) -> At {
     let topic = match route::place(scope.world, scope.broker.cluster, name).entry() {
+        Ok(entry) if fuse::stops_reads(name, scope.world) => return At::Fused(entry.map(Arc::clone)),
         Ok(None) => return At::Plain,
         Ok(Some(topic)) => Arc::clone(topic),
         Err(error) => return At::Error(error),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse};
+use kafka_protocol::protocol::StrBytes;
 use sluice_mesh::model::{BrokerRef, ClusterIndex, TopicModel, World};
 use sluice_wire::WireError;
 use sluice_wire::walk::produce_answer::{self as wire, Endpoint, PartitionResult};
@@ -13,6 +14,7 @@ use self::kept::Waiting;
 pub(crate) use self::kept::{Kept, Settled};
 use super::{Note, ProduceSlot, What};
 use crate::code;
+use crate::fuse::Refusal;
 use crate::memory::FirstSight;
 use crate::outcome::{RequestHead, Scope};
 use crate::route::{self, Hint};
@@ -38,12 +40,13 @@ pub(crate) fn local(head: RequestHead, notes: &[Note], world: &World) -> Result<
     let mut endpoints = Vec::new();
     let mut topics: Vec<(&str, Vec<PartitionResult>)> = Vec::new();
     for note in notes {
-        let error = match note.what {
-            What::Refused(error) => error,
-            What::Duplicate | What::First(_) => code::NONE,
-            What::Fenced { .. } => code::NOT_LEADER_OR_FOLLOWER,
+        let mut refused = |error| refusal(world, &note.topic, note.partition, error, &mut endpoints);
+        let result = match &note.what {
+            What::Refused(error) => refused(*error),
+            What::Duplicate | What::First(_) => refused(code::NONE),
+            What::Fenced { .. } => refused(code::NOT_LEADER_OR_FOLLOWER),
+            What::Fused(stop) => stopped(note.partition, &stop.refusal()),
         };
-        let result = refusal(world, &note.topic, note.partition, error, &mut endpoints);
         match topics.last_mut() {
             Some((name, results)) if *name == &*note.topic => results.push(result),
             _ => topics.push((&note.topic, vec![result])),
@@ -62,7 +65,26 @@ fn refusal(world: &World, topic: &str, partition: i32, error: i16, endpoints: &m
     {
         endpoints.push(hint.endpoint);
     }
-    PartitionResult { index: partition, error_code: error, base_offset: -1, log_start_offset: -1, leader }
+    PartitionResult {
+        index: partition,
+        error_code: error,
+        error_message: None,
+        base_offset: -1,
+        log_start_offset: -1,
+        leader,
+    }
+}
+
+/// The result of a partition that a fuse has stopped.
+fn stopped(partition: i32, refusal: &Refusal) -> PartitionResult {
+    PartitionResult {
+        index: partition,
+        error_code: refusal.error,
+        error_message: refusal.message.as_ref().map(|message| StrBytes::from_string(message.to_string())),
+        base_offset: -1,
+        log_start_offset: -1,
+        leader: None,
+    }
 }
 
 /// The broker's whole answer is there: `body` follows its header.
@@ -226,7 +248,7 @@ fn set(partition: &mut PartitionProduceResponse, result: PartitionResult) {
     partition.log_append_time_ms = -1;
     partition.log_start_offset = result.log_start_offset;
     partition.record_errors.clear();
-    partition.error_message = None;
+    partition.error_message = result.error_message;
     partition.current_leader = <_>::default();
     if let Some((leader, epoch)) = result.leader {
         partition.current_leader.leader_id = BrokerId(leader);

@@ -11,9 +11,11 @@ use sluice_mesh::name::TopicName;
 use sluice_wire::batch::{self, BatchHeader};
 use sluice_wire::walk::produce::Walker;
 
-use super::{MAX_NOTES, Note, ProduceSlot, What, answer, fence_until};
+use super::start::fence_until;
+use super::{MAX_NOTES, Note, ProduceSlot, What, answer, fused_topics};
 use crate::ask::{Ask, Call, Reply, Request, Response, Target};
 use crate::code;
+use crate::fuse::{self, Asked};
 use crate::memory::{FirstSight, ProducerKey};
 use crate::outcome::{RequestHead, Scope};
 use crate::route::{self, Place};
@@ -38,7 +40,7 @@ pub(super) struct Current {
     /// Nothing of it goes on; it is answered here.
     pub(super) swallow: bool,
     pub(super) acks: i16,
-    pub(super) timeout_ms: i32,
+    pub(super) asked: Asked,
     /// When it was, on the driver's clock.
     pub(super) begun: u64,
     /// Bytes of length and header that still lie in front of the body.
@@ -54,8 +56,7 @@ pub(super) struct Current {
 pub(super) enum TopicState {
     Plain,
     Here(Arc<TopicModel>),
-    Fenced { name: Arc<str>, attempt: u64, until: u64 },
-    Refused { name: Arc<str>, error: i16 },
+    Refused { name: Arc<str>, what: What },
 }
 
 pub(super) enum BatchStep {
@@ -67,31 +68,38 @@ pub(super) enum BatchStep {
 
 impl Current {
     pub(super) fn enter_topic(&mut self, name: &str, scope: &mut Scope<'_>) {
+        scope.memory.stops.carries(name);
+        let refused = |what| TopicState::Refused { name: name.into(), what };
         self.topic = match route::place(&self.world, scope.broker.cluster, name) {
-            Place::Here(None) => TopicState::Plain,
-            Place::Here(Some(topic)) => match self.world.fence(topic) {
-                None => TopicState::Here(Arc::clone(topic)),
-                Some(fence) => TopicState::Fenced {
-                    name: name.into(),
-                    attempt: fence.attempt,
-                    until: fence_until(topic, fence, self.timeout_ms, scope),
-                },
-            },
-            Place::Elsewhere => TopicState::Refused { name: name.into(), error: code::NOT_LEADER_OR_FOLLOWER },
-            Place::Hidden => TopicState::Refused { name: name.into(), error: code::UNKNOWN_TOPIC_OR_PARTITION },
+            Place::Here(topic) => {
+                match fuse::write(name, self.asked, &self.world, scope.now, &mut scope.memory.stops) {
+                    Some(stop) => refused(What::Fused(stop)),
+                    None => match topic.map(|topic| (topic, self.world.fence(topic))) {
+                        None => TopicState::Plain,
+                        Some((topic, None)) => TopicState::Here(Arc::clone(topic)),
+                        Some((topic, Some(fence))) => {
+                            let until = fence_until(topic, fence, self.asked.timeout_ms, scope);
+                            refused(What::Fenced { attempt: fence.attempt, until })
+                        }
+                    },
+                }
+            }
+            Place::Elsewhere => refused(What::Refused(code::NOT_LEADER_OR_FOLLOWER)),
+            Place::Hidden => refused(What::Refused(code::UNKNOWN_TOPIC_OR_PARTITION)),
         };
     }
 
-    pub(super) fn enter_partition(&mut self) -> Option<CloseReason> {
-        let (name, what) = match &self.topic {
-            TopicState::Plain | TopicState::Here(_) => return None,
-            TopicState::Fenced { name, attempt, until } => (name, What::Fenced { attempt: *attempt, until: *until }),
-            TopicState::Refused { name, error } => (name, What::Refused(*error)),
+    pub(super) fn enter_partition(&mut self, scope: &mut Scope<'_>) -> Option<CloseReason> {
+        let TopicState::Refused { name, what } = &self.topic else {
+            return None;
         };
         if self.notes.len() >= MAX_NOTES {
             return Some(CloseReason::Malformed);
         }
-        self.notes.push(Note { topic: Arc::clone(name), partition: self.partition, what });
+        if matches!(what, What::Fused(_)) {
+            scope.memory.stops.write_stopped();
+        }
+        self.notes.push(Note { topic: Arc::clone(name), partition: self.partition, what: what.clone() });
         // Nobody waits for an answer that could say so: a broker closes too.
         (self.acks == 0).then_some(CloseReason::UnansweredRefused)
     }
@@ -110,7 +118,7 @@ impl Current {
         };
         let topic = match &self.topic {
             TopicState::Plain => return BatchStep::Go,
-            TopicState::Fenced { .. } | TopicState::Refused { .. } => {
+            TopicState::Refused { .. } => {
                 batch::flip_crc_bit(bytes);
                 return BatchStep::Go;
             }
@@ -209,16 +217,28 @@ impl Current {
     }
 
     /// The frame's end: its slot.
-    pub(super) fn finish(self, head: RequestHead, slots: &mut VecDeque<Slot>) -> Result<(), CloseReason> {
+    pub(super) fn finish(
+        self,
+        head: RequestHead,
+        slots: &mut VecDeque<Slot>,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), CloseReason> {
         if self.acks == 0 {
             return Ok(());
+        }
+        for topic in fused_topics(&self.notes) {
+            if self.swallow {
+                scope.memory.stops.refused(topic, scope.now);
+            } else {
+                scope.memory.stops.refused_in_place(topic);
+            }
         }
         let (source, state) = if self.swallow {
             let bytes = answer::local(head, &self.notes, &self.world).map_err(|_| CloseReason::Malformed)?;
             (Source::Local, SlotState::Local(bytes))
         } else {
-            let Self { lease, notes, timeout_ms, begun, .. } = self;
-            let slot = ProduceSlot { lease, notes, timeout_ms, begun };
+            let Self { lease, notes, asked, begun, .. } = self;
+            let slot = ProduceSlot { lease, notes, timeout_ms: asked.timeout_ms, begun };
             (Source::Main, SlotState::Produce(slot))
         };
         slots.push_back(Slot { head, source, state });

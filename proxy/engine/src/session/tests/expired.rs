@@ -187,7 +187,7 @@ fn the_first_batch_on_a_new_home_is_checked_behind_it_too() {
     }
 }
 
-fn add(topics: &[&'static str]) -> AddPartitionsToTxnRequest {
+pub(super) fn add(topics: &[&'static str]) -> AddPartitionsToTxnRequest {
     let topics = topics.iter().map(|topic| {
         let name = TopicName(StrBytes::from_static_str(topic));
         AddPartitionsToTxnTopic::default().with_name(name).with_partitions(vec![0])

@@ -156,8 +156,8 @@ fn control(logs: &Logs, down: &Rc<RefCell<Vec<ClusterIndex>>>) -> impl FnMut(&As
     }
 }
 
-struct Setup {
-    rig: Rig,
+pub(super) struct Setup {
+    pub(super) rig: Rig,
     logs: Logs,
     down: Rc<RefCell<Vec<ClusterIndex>>>,
 }
@@ -170,7 +170,7 @@ fn setup(at: BrokerRef, logs: Vec<((ClusterIndex, &'static str, i32), Log)>) -> 
 }
 
 impl Setup {
-    fn fetch(&mut self, version: i16, parts: &[(&str, i32, i64)]) -> FetchResponse {
+    pub(super) fn fetch(&mut self, version: i16, parts: &[(&str, i32, i64)]) -> FetchResponse {
         self.rig.request(7, &request(parts), version);
         if let Some(Blocked::Hold(until)) = self.rig.blocked {
             self.rig.now = until;
@@ -187,7 +187,7 @@ impl Setup {
 }
 
 /// (base offset, epoch) of the batches that a client reads: it stops at one that is longer than what is there.
-fn batches(records: Option<&Bytes>) -> Vec<(i64, i32)> {
+pub(super) fn batches(records: Option<&Bytes>) -> Vec<(i64, i32)> {
     let mut rest = records.map(|bytes| &bytes[..]).unwrap_or_default();
     let mut found = Vec::new();
     while let Some(header) = BatchHeader::parse(rest) {
@@ -198,7 +198,7 @@ fn batches(records: Option<&Bytes>) -> Vec<(i64, i32)> {
     found
 }
 
-fn part<'a>(answer: &'a FetchResponse, topic: &str, index: i32) -> &'a PartitionData {
+pub(super) fn part<'a>(answer: &'a FetchResponse, topic: &str, index: i32) -> &'a PartitionData {
     let of_topic: Vec<_> = answer.responses.iter().filter(|found| found.topic.as_str() == topic).collect();
     assert_eq!(of_topic.len(), 1, "a topic's partitions come in one piece");
     of_topic[0].partitions.iter().find(|found| found.partition_index == index).expect("the partition is answered")
@@ -209,7 +209,7 @@ const RETURNED: &str = sample::RETURNED;
 const EAST: ClusterIndex = sample::EAST_INDEX;
 const WEST: ClusterIndex = sample::WEST_INDEX;
 
-fn stitched() -> Setup {
+pub(super) fn stitched() -> Setup {
     setup(
         sample::west(1),
         vec![

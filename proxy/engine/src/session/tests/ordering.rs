@@ -13,6 +13,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use proptest::prelude::*;
+use sluice_mesh::document::FuseAction;
 use sluice_testkit::{frame, sample};
 use sluice_wire::batch;
 
@@ -124,8 +125,12 @@ proptest! {
         kinds in prop::collection::vec(kind(), 1..12),
         chunks in prop::collection::vec(prop_oneof![1_usize..30, 1_usize..4_000], 1..8),
         slow in any::<bool>(),
+        fused in any::<bool>(),
     ) {
-        let mut rig = Rig::sample(sample::east(1)).with_broker(broker(&kinds)).with_chunks(chunks);
+        // A fuse of another topic is not noticed.
+        let hold = fused.then_some(FuseAction::Hold);
+        let world = sample::WorldBuilder::sample().fused(sample::RETURNED, hold, fused).build();
+        let mut rig = Rig::new(sample::east(1), world).with_broker(broker(&kinds)).with_chunks(chunks);
         rig.slow_brokers = slow;
         for (correlation, kind) in (0_i32..).zip(&kinds) {
             match *kind {

@@ -17,9 +17,9 @@ use super::ordering::records;
 use super::rig::Rig;
 use crate::step::{CloseReason, Source};
 
-const WAIT: i32 = 30_000;
+pub(super) const WAIT: i32 = 30_000;
 
-fn request(parts: &[(&str, i32)]) -> FetchRequest {
+pub(super) fn request(parts: &[(&str, i32)]) -> FetchRequest {
     let topics = parts.iter().map(|(topic, partition)| {
         let partition = FetchPartition::default()
             .with_partition(*partition)
@@ -65,12 +65,12 @@ fn waiting_at(broker: BrokerRef, chunks: Vec<usize>) -> Rig {
     rig
 }
 
-fn waiting(chunks: Vec<usize>) -> Rig {
+pub(super) fn waiting(chunks: Vec<usize>) -> Rig {
     waiting_at(sample::east(1), chunks)
 }
 
 /// `PLAIN` has moved to west.
-fn builder() -> WorldBuilder {
+pub(super) fn builder() -> WorldBuilder {
     WorldBuilder::sample().next_revision().with_topic(WEST, PLAIN, 3).edit_topic(PLAIN, EAST, |topic| {
         topic.cluster = sample::cluster(WEST);
         topic.chains = vec![sample::chain(PLAIN, &[EAST, WEST], &[900]); 3];
@@ -81,13 +81,13 @@ fn moved() -> World {
     builder().build()
 }
 
-fn change(rig: &mut Rig, world: World) {
+pub(super) fn change(rig: &mut Rig, world: World) {
     rig.world = world;
     rig.again();
 }
 
 /// (error, leader, has records) of the only partition of each topic.
-fn found(answer: &FetchResponse) -> Vec<(i16, i32, bool)> {
+pub(super) fn found(answer: &FetchResponse) -> Vec<(i16, i32, bool)> {
     let partition = |topic: &FetchableTopicResponse| {
         let found = &topic.partitions[0];
         let has_records = found.records.as_ref().is_some_and(|records| !records.is_empty());
@@ -96,12 +96,12 @@ fn found(answer: &FetchResponse) -> Vec<(i16, i32, bool)> {
     answer.responses.iter().map(partition).collect()
 }
 
-const READ: (i16, i32, bool) = (0, -1, true);
-const EMPTY: (i16, i32, bool) = (0, -1, false);
+pub(super) const READ: (i16, i32, bool) = (0, -1, true);
+pub(super) const EMPTY: (i16, i32, bool) = (0, -1, false);
 /// West's broker 2 leads partition 1.
-const GONE: (i16, i32, bool) = (6, 10_002, false);
+pub(super) const GONE: (i16, i32, bool) = (6, 10_002, false);
 
-fn max_wait(rig: &Rig, position: usize) -> i32 {
+pub(super) fn max_wait(rig: &Rig, position: usize) -> i32 {
     let (_, header, body) = &rig.seen[position];
     frame::decode_request::<FetchRequest>(body, header.request_api_version).expect("a Fetch").max_wait_ms
 }

@@ -123,7 +123,7 @@ pub(super) fn partition<'a>(answer: &'a ProduceResponse, topic: &str, index: i32
 }
 
 /// Error 6 with a hint to a west broker, whose address is in the answer.
-fn assert_sent_west(answer: &ProduceResponse, topic: &str, index: i32) {
+pub(super) fn assert_sent_west(answer: &ProduceResponse, topic: &str, index: i32) {
     let found = partition(answer, topic, index);
     assert_eq!((found.error_code, found.base_offset), (6, -1));
     let leader = 10_000 + index % 3 + 1;
@@ -301,7 +301,7 @@ fn a_fence_holds_until_it_is_lifted() {
     }
 }
 
-fn moved(name: &str, end: i64) -> WorldBuilder {
+pub(super) fn moved(name: &str, end: i64) -> WorldBuilder {
     WorldBuilder::sample()
         .edit_topic(name, sample::WEST, |topic| {
             topic.fence = None;

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::document::{Cut, CutProducer, DocumentError, Fence, Topic};
-use crate::fixture::{document, entry, moved};
+use crate::document::{Cut, CutProducer, DocumentError, Fence, FuseAction, Topic};
+use crate::fixture::{document, entry, fuse, moved};
 
 fn find<'a>(shards: &'a [Shard]) -> impl Fn(&str) -> Option<&'a [u8]> {
     |digest| shards.iter().find(|shard| shard.digest == digest).map(|shard| shard.bytes.as_slice())
@@ -99,6 +99,19 @@ fn a_move_writes_the_index_alone() {
     let parts = split_after(&fewer, PIECE, &switch.shards);
     assert!(new_shards(&parts, &before) >= 1);
     assert_eq!(join(&parts), fewer);
+}
+
+#[test]
+fn a_fuse_writes_the_index_alone() {
+    let closed = large(800);
+    let before = split(&closed, PIECE);
+    let mut tripped = closed.clone();
+    tripped.fuses = vec![fuse("topic-00300", Some(FuseAction::Hold), true)];
+    tripped.revision += 1;
+    let tripped = tripped.seal();
+    let parts = split_after(&tripped, PIECE, &before.shards);
+    assert_eq!(parts.shards, before.shards);
+    assert_eq!(join(&parts), tripped);
 }
 
 #[test]

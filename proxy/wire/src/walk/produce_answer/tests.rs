@@ -8,7 +8,7 @@ use crate::bounds::decode_answer_frame;
 
 fn result(index: i32, error_code: i16) -> PartitionResult {
     let base_offset = if error_code == 0 { 100 + i64::from(index) } else { -1 };
-    PartitionResult { index, error_code, base_offset, log_start_offset: 7, leader: None }
+    PartitionResult { index, error_code, error_message: None, base_offset, log_start_offset: 7, leader: None }
 }
 
 fn body(version: i16, answer: &ProduceResponse) -> Vec<u8> {
@@ -97,6 +97,24 @@ fn a_hint_is_told_from_version_10_on() {
             assert!(seen.node_endpoints.is_empty());
         }
         assert_eq!(seen.responses[0].partition_responses[1].error_code, 0);
+    }
+}
+
+#[test]
+fn an_error_is_told_in_words_from_version_8_on() {
+    let words = StrBytes::from_static_str("not today");
+    for version in VERSIONS {
+        let mut answer = build(&[("a", &[result(4, 0), result(5, 0)])], &[]);
+        let refused = PartitionResult { error_message: Some(words.clone()), ..result(4, 44) };
+        assert!(set_result(&mut answer, "a", &refused));
+        let frame = encode(version, 31, &answer).unwrap();
+        let seen: ProduceResponse = decode_answer_frame(ApiKey::Produce, version, 31, frame.slice(4..)).unwrap();
+        let [first, second] = seen.responses[0].partition_responses.as_slice() else { panic!("two partitions") };
+        assert_eq!((first.error_code, &first.error_message), (44, &Some(words.clone()).filter(|_| version >= 8)));
+        assert_eq!((second.error_code, &second.error_message), (0, &None));
+        // Another result does not keep the words of the one before.
+        assert!(set_result(&mut answer, "a", &result(4, 6)));
+        assert_eq!(answer.responses[0].partition_responses[0].error_message, None);
     }
 }
 

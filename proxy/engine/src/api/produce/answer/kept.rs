@@ -1,4 +1,5 @@
-//! A Produce answer that is kept back: what a move alone has caused is not told before the client can be told where to go.
+//! A Produce answer that is kept back: what a move alone has caused is not told before the client can be told where to go,
+//! and what a fuse has stopped is not told before the end of its hold.
 
 use std::sync::Arc;
 
@@ -7,10 +8,11 @@ use kafka_protocol::messages::produce_response::ProduceResponse;
 use sluice_mesh::model::{BrokerRef, World};
 use sluice_wire::walk::produce_answer::{self as wire, Endpoint};
 
-use super::super::{Note, What, longest_hold};
-use super::{map_partition, moved_away, refusal, set};
+use super::super::{Note, What, fused_topics, longest_hold};
+use super::{map_partition, moved_away, refusal, set, stopped};
 use crate::ask::{Ask, Reply};
 use crate::code;
+use crate::fuse::{self, Stop};
 use crate::memory::FirstSight;
 use crate::outcome::{RequestHead, Scope};
 use crate::seal::{self, Seals};
@@ -35,6 +37,8 @@ pub(crate) struct Kept {
     answer: ProduceResponse,
     endpoints: Vec<Endpoint>,
     waiting: Vec<Waiting>,
+    /// The topics that fuses have refused.
+    fused: Vec<Arc<str>>,
     /// When the frame was decided to go.
     begun: u64,
     /// When waiting for a seal ends.
@@ -55,6 +59,8 @@ pub(super) struct Waiting {
 enum Why {
     /// Refused by us because of a fence.
     Fenced { attempt: u64, until: u64 },
+    /// Refused by us because of a fuse.
+    Fused { until: u64 },
     /// Refused by the broker with this error; it may be a seal.
     Refused { error: i16, seen_sealed: bool },
 }
@@ -79,6 +85,7 @@ impl Kept {
         let mut endpoints = Vec::new();
         let mut waiting = Vec::new();
         let world = scope.world;
+        let fused = fused_topics(notes).map(Arc::clone).collect();
         for topic in &mut answer.responses {
             let name: Arc<str> = topic.name.as_str().into();
             for partition in &mut topic.partition_responses {
@@ -94,6 +101,11 @@ impl Kept {
                     Some(What::Duplicate) => set(partition, refusal(world, &name, index, code::NONE, &mut endpoints)),
                     Some(What::Refused(error)) => {
                         set(partition, refusal(world, &name, index, *error, &mut endpoints));
+                    }
+                    Some(What::Fused(Stop::Refuse(refusal))) => set(partition, stopped(index, refusal)),
+                    Some(What::Fused(Stop::Hold { until })) => {
+                        let why = Why::Fused { until: *until };
+                        waiting.push(Waiting { topic: Arc::clone(&name), partition: index, why });
                     }
                     Some(What::Fenced { attempt, until }) => {
                         let why = Why::Fenced { attempt: *attempt, until: *until };
@@ -116,7 +128,7 @@ impl Kept {
         // The broker's own endpoints are physical: only what our hints name is told.
         answer.node_endpoints.clear();
         let until = scope.now.saturating_add(longest_hold(timeout_ms, world));
-        Ok(Self { head, answer, endpoints, waiting, begun, until, look_at: scope.now })
+        Ok(Self { head, answer, endpoints, waiting, fused, begun, until, look_at: scope.now })
     }
 
     /// What to do now; `reply` is the one to the last ask.
@@ -140,7 +152,12 @@ impl Kept {
                         Some(code::NOT_LEADER_OR_FOLLOWER)
                     }
                 }
-                Why::Refused { .. } if moved => Some(code::NOT_LEADER_OR_FOLLOWER),
+                Why::Refused { .. } | Why::Fused { .. } if moved => Some(code::NOT_LEADER_OR_FOLLOWER),
+                Why::Fused { until } if scope.now < *until && fuse::holds_writes(&wait.topic, scope.world) => {
+                    hold = hold.min(*until);
+                    None
+                }
+                Why::Fused { .. } => Some(code::NOT_ENOUGH_REPLICAS),
                 Why::Refused { error, seen_sealed } => {
                     let seal = sealed.as_ref().map(|sealed| sealed.contains(&wait.topic));
                     match seal {
@@ -186,6 +203,9 @@ impl Kept {
         self.endpoints = endpoints;
         self.waiting = still;
         if self.waiting.is_empty() {
+            for topic in std::mem::take(&mut self.fused) {
+                scope.memory.stops.told(&topic, scope.now);
+            }
             return self.frame();
         }
         if ask { Settled::Ask(self.ask(scope.broker)) } else { Settled::Hold(hold) }
