@@ -110,7 +110,12 @@ pub fn status(i: &Inputs<'_>) -> TopicRouteStatus {
         conditions: conditions(i, now_phase, &before),
         ..TopicRouteStatus::default()
     };
-    if i.last.started_at > 0 {
+    let cluster = &i.route.spec.cluster_ref.name;
+    let shown_to = if i.last.started_at > 0 { Some(&i.last.to) } else { before.to.as_ref() };
+    if now_phase == Phase::Completed && shown_to.is_some_and(|to| to != cluster) {
+        // The last thing tried was a move elsewhere, which was given up: nothing of it is true of this topic now.
+        status.to = Some(cluster.clone());
+    } else if i.last.started_at > 0 {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         status.from = text(&i.last.from);
         status.to = text(&i.last.to);
@@ -119,7 +124,7 @@ pub fn status(i: &Inputs<'_>) -> TopicRouteStatus {
         status.pause = Some(pause(i.last));
     } else {
         let (from, to) = (before.from, before.to);
-        (status.from, status.to) = (from, to.or_else(|| Some(i.route.spec.cluster_ref.name.clone())));
+        (status.from, status.to) = (from, to.or_else(|| Some(cluster.clone())));
         (status.started_at, status.completed_at) = (before.started_at, before.completed_at);
         status.pause = before.pause;
     }

@@ -65,6 +65,17 @@ fn a_topic_in_its_place_is_ready() {
 }
 
 #[test]
+fn a_move_elsewhere_that_was_given_up_leaves_no_trace_in_a_topic_at_rest() {
+    let (mut route, s) = (route(), situation("west"));
+    let last = LastMove { from: "west".to_owned(), to: "north".to_owned(), started_at: 3_000, ..LastMove::default() };
+    let told = status(&inputs(&route, &s, &last));
+    assert_eq!((told.from.as_deref(), told.to.as_deref(), &told.started_at), (None, Some("west"), &None));
+    // Nor after the operator was started again.
+    route.status = Some(TopicRouteStatus { to: Some("north".to_owned()), ..told });
+    assert_eq!(status(&inputs(&route, &s, &LastMove::default())).to.as_deref(), Some("west"));
+}
+
+#[test]
 fn a_move_under_way_is_reconciling() {
     let (route, s, last) = (route(), situation("east"), LastMove::default());
     let status = status(&inputs(&route, &s, &last));
