@@ -14,6 +14,7 @@ pub mod condition;
 pub mod duration;
 pub mod kafka_cluster;
 pub mod proxy_progress;
+mod topic;
 pub mod topic_fuse;
 pub mod topic_route;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition;
 use crate::proxy_progress::ProxyProgress;
+use crate::topic;
 
 mod reason;
 
@@ -80,13 +81,13 @@ pub use reason::TopicFuseReason;
     )
 )]
 #[x_kube(
-    validation = Rule::new("self.topic.matches('^[A-Za-z0-9._-]+$') && self.topic != '.' && self.topic != '..'")
-        .message("topic must be a Kafka topic name: 1 to 249 letters, digits, '.', '_' and '-', not '.' or '..'")
+    validation = Rule::new(topic::NAME)
+        .message(topic::NAME_MESSAGE)
         .field_path(".topic"),
-    validation = Rule::new("!self.topic.startsWith('__')")
+    validation = Rule::new(topic::NOT_INTERNAL)
         .message("a topic whose name begins with '__' is bookkeeping of Kafka or Sluice and has no fuse")
         .field_path(".topic"),
-    validation = Rule::new("self.topic == oldSelf.topic")
+    validation = Rule::new(topic::SAME)
         .message("topic cannot be changed: create another TopicFuse for another topic")
         .field_path(".topic"),
     validation = Rule::new("has(self.produce) || has(self.consume)")

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::condition;
 use crate::duration;
 use crate::proxy_progress::ProxyProgress;
+use crate::topic;
 
 mod reason;
 
@@ -93,13 +94,13 @@ pub const DEFAULT_PAUSE_BUDGET: Duration = Duration::from_secs(5);
     )
 )]
 #[x_kube(
-    validation = Rule::new("self.topic.matches('^[A-Za-z0-9._-]+$') && self.topic != '.' && self.topic != '..'")
-        .message("topic must be a Kafka topic name: 1 to 249 letters, digits, '.', '_' and '-', not '.' or '..'")
+    validation = Rule::new(topic::NAME)
+        .message(topic::NAME_MESSAGE)
         .field_path(".topic"),
-    validation = Rule::new("!self.topic.startsWith('__')")
+    validation = Rule::new(topic::NOT_INTERNAL)
         .message("a topic whose name begins with '__' is bookkeeping of Kafka or Sluice and cannot be routed")
         .field_path(".topic"),
-    validation = Rule::new("self.topic == oldSelf.topic")
+    validation = Rule::new(topic::SAME)
         .message("topic cannot be changed: create another TopicRoute for another topic")
         .field_path(".topic"),
     validation = Rule::new("self.clusterRef.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$')")

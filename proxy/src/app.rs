@@ -24,14 +24,13 @@ use crate::document::Applier;
 use crate::document::directory::Directory;
 use crate::document::kube::ConfigMaps;
 use crate::document::mounted::Mounted;
-use crate::fences;
 use crate::kubernetes::{self, ClientError};
 use crate::listener::Ports;
 use crate::metrics::Metrics;
 use crate::report::directory::ReportFile;
 use crate::report::lease::ReportLease;
 use crate::report::{Ender, Reporter};
-use crate::world::Worlds;
+use crate::world::{Worlds, expiry};
 
 /// Why the proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +176,7 @@ impl App {
             };
             threads.push(thread.start()?);
         }
-        control.spawn(fences::run(Arc::clone(&worlds), Arc::clone(&metrics)));
+        control.spawn(expiry::end_fences(Arc::clone(&worlds), Arc::clone(&metrics)));
         let endpoints = Admin {
             registry: metrics.registry(),
             worlds,

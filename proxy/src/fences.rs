@@ -10,9 +10,6 @@ use std::time::{Duration, Instant};
 use sluice_mesh::model::Model;
 use sluice_mesh::name::TopicName;
 
-use crate::metrics::Metrics;
-use crate::world::Worlds;
-
 /// The fences of the applied document.
 #[derive(Debug, Default)]
 pub(crate) struct Fences {
@@ -85,38 +82,6 @@ impl Fences {
 
     fn lasting(&self) -> impl Iterator<Item = (&TopicName, &Up)> {
         self.up.iter().filter(|(topic, _)| !self.expired.contains_key(*topic))
-    }
-}
-
-/// Ends fences when their time has come, for ever.
-pub(crate) async fn run(worlds: Arc<Worlds>, metrics: Arc<Metrics>) {
-    let mut worlds_change = worlds.subscribe();
-    loop {
-        let next = worlds.next_fence_end();
-        let due = async {
-            match next {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = due => {
-                for Expired { topic, attempt } in worlds.expire_fences(Instant::now()) {
-                    metrics.fences_expired.inc();
-                    tracing::warn!(
-                        %topic,
-                        attempt,
-                        "nobody has ended the fence of this move: it has expired, writes go to the topic's present home; \
-                         see whether the operator runs and reaches this proxy"
-                    );
-                }
-            }
-            changed = worlds_change.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-        }
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 
 use crate::fences::{Expired, Fences};
 
+pub(crate) mod expiry;
+
 /// What a data thread tells: the revision that its decisions are made under.
 #[derive(Debug, Clone)]
 pub(crate) struct InUse(Arc<AtomicU64>);

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kube::core::object::HasSpec;
 use sluice_mesh::ledger::Merged;
-use sluice_mesh::name::TopicName;
+use sluice_mesh::name::{ProxyName, TopicName};
 
 use crate::observe::{Observation, Observations, Observed};
 use crate::store::{Reports, Resource, Resources};
@@ -21,39 +22,33 @@ pub(super) enum Concern {
 
 /// What people wrote changed.
 pub(super) fn resources(before: &Resources, now: &Resources) -> Concern {
-    let clusters = before.clusters.len() == now.clusters.len()
-        && now.clusters.iter().all(|(name, cluster)| {
-            before
-                .clusters
-                .get(name)
-                .is_some_and(|known| same(known, cluster) && known.object.spec == cluster.object.spec)
-        });
-    if !clusters {
+    let unchanged = before.clusters.len() == now.clusters.len()
+        && now.clusters.iter().all(|(name, cluster)| is_same(before.clusters.get(name), cluster));
+    if !unchanged {
         return Concern::All;
     }
     let mut topics = BTreeSet::new();
     for (one, other) in [(before, now), (now, before)] {
-        for (name, route) in &one.routes {
-            let unchanged = other
-                .routes
-                .get(name)
-                .is_some_and(|found| same(found, route) && found.object.spec == route.object.spec);
-            if !unchanged {
-                topics.extend(TopicName::new(&route.object.spec.topic));
-            }
-        }
+        let changed = one.routes.iter().filter(|(name, route)| !is_same(other.routes.get(*name), route));
+        topics.extend(changed.filter_map(|(_, route)| TopicName::new(&route.object.spec.topic).ok()));
     }
     Concern::Only(topics)
 }
 
 /// The same object, as far as its author decides; statuses and bookkeeping do not count.
-fn same<K: kube::Resource>(one: &Resource<K>, other: &Resource<K>) -> bool {
-    let (a, b) = (one.object.meta(), other.object.meta());
-    one.refused == other.refused
-        && a.uid == b.uid
-        && a.generation == b.generation
-        && a.creation_timestamp == b.creation_timestamp
-        && one.object.meta().deletion_timestamp.is_some() == other.object.meta().deletion_timestamp.is_some()
+fn is_same<K>(known: Option<&Arc<Resource<K>>>, now: &Resource<K>) -> bool
+where
+    K: kube::Resource + HasSpec<Spec: PartialEq>,
+{
+    known.is_some_and(|known| {
+        let (a, b) = (known.object.meta(), now.object.meta());
+        known.refused == now.refused
+            && known.object.spec() == now.object.spec()
+            && a.uid == b.uid
+            && a.generation == b.generation
+            && a.creation_timestamp == b.creation_timestamp
+            && a.deletion_timestamp.is_some() == b.deletion_timestamp.is_some()
+    })
 }
 
 /// Clusters look different.
@@ -96,7 +91,7 @@ pub(super) fn ledger(before: &Merged, now: &Merged) -> Concern {
 /// What a topic may care about of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Heard {
-    proxy: String,
+    proxy: ProxyName,
     live: bool,
     desired: bool,
     /// The revision that it refuses.
@@ -107,7 +102,7 @@ pub(super) struct Heard {
 /// Reports as far as topics may care. They are renewed all the time, and grow old.
 pub(super) fn heard(reports: &Reports, now: i64) -> Vec<Heard> {
     let heard = reports.values().map(|report| Heard {
-        proxy: report.proxy.to_string(),
+        proxy: report.proxy.clone(),
         live: report.is_live(now),
         desired: report.is_desired(now),
         rejects: report.rejected.as_ref().map(|rejected| rejected.revision),

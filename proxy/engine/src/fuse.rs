@@ -10,8 +10,8 @@ use std::sync::Arc;
 use sluice_mesh::document::{Fuse, FuseAction};
 use sluice_mesh::model::World;
 
-use crate::api::produce::longest_hold;
 use crate::code;
+use crate::hold::longest_hold;
 
 /// The longest hold on a connection that carries other topics too, milliseconds: what is behind a held Produce waits with
 /// it.

@@ -5,6 +5,7 @@ mod api;
 pub mod ask;
 mod code;
 pub mod fuse;
+mod hold;
 mod memory;
 mod outcome;
 mod route;

@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluice_mesh::model::World;
 use sluice_wire::frame::PREFIX;
 use sluice_wire::header::{MAX_REQUEST_HEADER, RequestHeader};
 use sluice_wire::walk::produce::{self as walk, Event, Walker};
@@ -386,9 +385,4 @@ enum Opened {
     Go,
     Hold(u64),
     NeedMore,
-}
-
-/// The longest that a Produce may wait for any reason: a third of what the client gives it.
-pub(crate) fn longest_hold(timeout_ms: i32, world: &World) -> u64 {
-    (u64::try_from(timeout_ms).unwrap_or(0) / 3).min(world.model.limits.max_hold_millis)
 }

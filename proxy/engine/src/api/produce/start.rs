@@ -3,8 +3,8 @@
 use sluice_mesh::document::Fence;
 use sluice_mesh::model::TopicModel;
 
-use super::longest_hold;
 use crate::fuse::{self, Asked, Stop};
+use crate::hold::longest_hold;
 use crate::outcome::Scope;
 use crate::route::{self, Place};
 

@@ -8,11 +8,12 @@ use kafka_protocol::messages::produce_response::ProduceResponse;
 use sluice_mesh::model::{BrokerRef, World};
 use sluice_wire::walk::produce_answer::{self as wire, Endpoint};
 
-use super::super::{Note, What, fused_topics, longest_hold};
+use super::super::{Note, What, fused_topics};
 use super::{map_partition, moved_away, refusal, set, stopped};
 use crate::ask::{Ask, Reply};
 use crate::code;
 use crate::fuse::{self, Stop};
+use crate::hold::longest_hold;
 use crate::memory::FirstSight;
 use crate::outcome::{RequestHead, Scope};
 use crate::seal::{self, Seals};
